@@ -1,0 +1,63 @@
+/**
+ * What travels with a call: in whose namespace it acts, under which lease, and until when.
+ *
+ * Contexts are frozen values; a changed one is a new one. `ctx` is the first parameter of namespaced calls,
+ * low-level helpers take `{ signal }` last.
+ */
+import { ContainerdError } from './errors.ts';
+import type { LeaseId, Namespace } from './identifiers.ts';
+import type { Logger } from './logger.ts';
+
+export interface Context {
+  readonly signal: AbortSignal;
+  readonly log: Logger;
+  readonly namespace?: Namespace;
+  /** Resources made by this call are recorded in this lease in the same transaction. */
+  readonly lease?: LeaseId;
+}
+
+export interface NamespacedContext extends Context {
+  readonly namespace: Namespace;
+}
+
+const never = new AbortController().signal;
+
+/** A context that nothing cancels: for the daemon's own work. */
+export const background = (log: Logger): Context => Object.freeze({ signal: never, log });
+
+export const withNamespace = (ctx: Context, namespace: Namespace): NamespacedContext =>
+  Object.freeze({ ...ctx, namespace });
+
+export function withLease<C extends Context>(ctx: C, lease: LeaseId): C {
+  return Object.freeze({ ...ctx, lease });
+}
+
+export function withoutLease<C extends Context>(ctx: C): C {
+  const { lease: _, ...rest } = ctx;
+  return Object.freeze(rest) as C;
+}
+
+/** Narrows the signal: aborted when either the context's or `signal` is. */
+export function withSignal<C extends Context>(ctx: C, signal: AbortSignal): C {
+  return Object.freeze({ ...ctx, signal: AbortSignal.any([ctx.signal, signal]) });
+}
+
+export function withTimeout<C extends Context>(ctx: C, timeoutMs: number): C {
+  return withSignal(ctx, AbortSignal.timeout(timeoutMs));
+}
+
+/** The same call's identity under a time box of its own: clean-up must go on when the caller has gone. */
+export function forCleanup<C extends Context>(ctx: C, timeoutMs: number): C {
+  return Object.freeze({ ...ctx, signal: AbortSignal.timeout(timeoutMs) });
+}
+
+/** Errors: FailedPrecondition when the call carries no namespace, as containerd answers it. */
+export function requireNamespace(ctx: Context): NamespacedContext {
+  if (ctx.namespace === undefined) throw new ContainerdError('FailedPrecondition', 'namespace is required');
+  return ctx as NamespacedContext;
+}
+
+/** Throws Canceled or DeadlineExceeded when the signal has fired. */
+export function checkSignal(signal: AbortSignal): void {
+  if (signal.aborted) throw ContainerdError.from(signal.reason);
+}

@@ -1,0 +1,20 @@
+/** Labels on stored objects: bounded, and a label set to "" is a label deleted (containerd's rule). */
+import { invalidArgument } from './errors.ts';
+import { limits } from './limits.ts';
+
+export type Labels = Readonly<Record<string, string>>;
+
+/** Errors: InvalidArgument when key and value together pass 4096 bytes. */
+export function checkLabels(labels: Labels): void {
+  for (const [key, value] of Object.entries(labels)) {
+    const sizeBytes = Buffer.byteLength(key) + Buffer.byteLength(value);
+    if (sizeBytes > limits.labelBytes)
+      throw invalidArgument(
+        `label key and value length (${sizeBytes} bytes) greater than maximum size (${limits.labelBytes} bytes), key: ${key.slice(0, 10)}`,
+      );
+  }
+}
+
+export function withoutEmptyLabels(labels: Labels): Labels {
+  return Object.fromEntries(Object.entries(labels).filter(([, value]) => value !== ''));
+}

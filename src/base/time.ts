@@ -1,0 +1,29 @@
+/** Instants as clients see them: nanoseconds since the epoch, so that nothing is lost between disk and wire. */
+import type { Brand } from './brand.ts';
+
+export type Instant = Brand<bigint, 'Instant'>;
+
+const nanosecondsPerMs = 1_000_000n;
+const startNs = BigInt(Date.now()) * nanosecondsPerMs - process.hrtime.bigint();
+let last = 0n;
+
+/** The wall clock with the monotonic clock's resolution; never equal to or before the previous reading. */
+export function now(): Instant {
+  const wallNs = BigInt(Date.now()) * nanosecondsPerMs;
+  const fineNs = startNs + process.hrtime.bigint();
+  // The fine clock drifts from the wall clock when that is set: then the wall clock counts.
+  const driftNs = fineNs - wallNs;
+  const instant = driftNs > -2_000_000n && driftNs < 2_000_000n ? fineNs : wallNs;
+  last = instant > last ? instant : last + 1n;
+  return last as Instant;
+}
+
+export const instantOfMs = (ms: number): Instant => (BigInt(Math.trunc(ms)) * nanosecondsPerMs) as Instant;
+export const instantOfNs = (ns: bigint): Instant => ns as Instant;
+export const msOfInstant = (instant: Instant): number => Number(instant / nanosecondsPerMs);
+/** RFC 3339 with nanoseconds, UTC. */
+export function formatInstant(instant: Instant): string {
+  const seconds = instant / 1_000_000_000n;
+  const fraction = String(instant % 1_000_000_000n).padStart(9, '0');
+  return `${new Date(Number(seconds) * 1000).toISOString().slice(0, 19)}.${fraction}Z`;
+}

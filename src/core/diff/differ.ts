@@ -1,0 +1,44 @@
+/** The contract of differs: a layer blob onto a mounted tree, and two trees into a layer blob. */
+import type { NamespacedContext } from '../../base/context.ts';
+import type { Labels } from '../../base/labels.ts';
+import type { Instant } from '../../base/time.ts';
+import type { Descriptor } from '../../oci/descriptor.ts';
+import type { Mount } from '../../platform/mount.ts';
+
+export interface ApplyOptions {
+  /** syncfs the tree before answering. */
+  readonly syncFileSystem?: boolean;
+  /** Uncompressed bytes applied so far, for progress. */
+  readonly onProgress?: (bytes: number) => void;
+}
+
+export interface CompareOptions {
+  /** OCI layer tar, +gzip (default) or +zstd. Errors: Unimplemented for others. */
+  readonly mediaType?: string;
+  /** Ingest ref to write under; random when absent. */
+  readonly ref?: string;
+  readonly labels?: Labels;
+  /** Upper bound for times in the layer (SOURCE_DATE_EPOCH). */
+  readonly sourceDateEpoch?: Instant;
+}
+
+export interface Differ {
+  /**
+   * Applies the layer `layer` of the content store onto `mounts`. Returns the descriptor of the uncompressed tar:
+   * its digest is the diffID. Errors: NotFound (blob), Unimplemented (media type), InvalidArgument (malformed or
+   * escaping layer).
+   */
+  apply(
+    ctx: NamespacedContext,
+    layer: Descriptor,
+    mounts: readonly Mount[],
+    options: ApplyOptions,
+  ): Promise<Descriptor>;
+  /** Writes what changes `lower` into `upper` as a layer blob and returns its descriptor, labelled `containerd.io/uncompressed`. */
+  compare(
+    ctx: NamespacedContext,
+    lower: readonly Mount[],
+    upper: readonly Mount[],
+    options: CompareOptions,
+  ): Promise<Descriptor>;
+}

@@ -1,0 +1,151 @@
+/**
+ * The one place that talks to SQLite. Reads are synchronous; writes are durable when their promise resolves.
+ *
+ * Writes asked for in one turn of the event loop share one transaction, each under a savepoint of its own: one that
+ * throws is undone alone, and the others pay one fsync together. So a read never sees a write that is not durable.
+ * WAL with synchronous=FULL: a commit survives a power cut. Integers come back as bigint, so that nanosecond times
+ * keep all of their digits.
+ */
+import { DatabaseSync, type SQLInputValue, type SQLOutputValue, type StatementSync } from 'node:sqlite';
+import { ContainerdError, internal, resourceExhausted } from '../../base/errors.ts';
+
+export type Row = Readonly<Record<string, SQLOutputValue>>;
+
+/** Statements inside one read or write. Valid only while that call runs. */
+export interface Sql {
+  run(statement: string, ...parameters: SQLInputValue[]): { changes: number };
+  get(statement: string, ...parameters: SQLInputValue[]): Row | undefined;
+  all(statement: string, ...parameters: SQLInputValue[]): Row[];
+  /** Rows one by one, for tables that may be large. */
+  iterate(statement: string, ...parameters: SQLInputValue[]): Iterable<Row>;
+}
+
+/** One step of the schema; its place in the list is its version. Steps are never changed once released. */
+export type Migration = string;
+
+interface PendingWrite {
+  readonly work: (sql: Sql) => unknown;
+  readonly resolve: (value: unknown) => void;
+  readonly reject: (reason: unknown) => void;
+}
+
+type Outcome = { readonly value: unknown } | { readonly error: unknown };
+
+export class Database implements Disposable {
+  readonly #connection: DatabaseSync;
+  readonly #statements = new Map<string, StatementSync>();
+  readonly #sql: Sql;
+  #pending: PendingWrite[] = [];
+  #closed = false;
+
+  /** `path` is a file, or ":memory:". Errors: FailedPrecondition when a newer Gantry made it. */
+  constructor(path: string, migrations: readonly Migration[]) {
+    this.#connection = new DatabaseSync(path, { enableForeignKeyConstraints: true });
+    this.#connection.exec(
+      'PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;',
+    );
+    this.#sql = this.#makeSql();
+    this.#migrate(path, migrations);
+  }
+
+  /** Must not return an unfinished `iterate`. */
+  read<Result>(work: (sql: Sql) => Result): Result {
+    return work(this.#sql);
+  }
+
+  /** `work` runs once, synchronously, soon. Rejects with what it throws; then nothing of it is kept. */
+  write<Result>(work: (sql: Sql) => Result): Promise<Result> {
+    return new Promise<Result>((resolve, reject) => {
+      if (this.#closed) {
+        reject(internal('metadata database is closed'));
+        return;
+      }
+      if (this.#pending.length === 0) setImmediate(() => this.#flush());
+      this.#pending.push({ work, resolve: resolve as (value: unknown) => void, reject });
+    });
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#closed) return;
+    this.#flush();
+    this.#closed = true;
+    this.#statements.clear();
+    this.#connection.close();
+  }
+
+  #flush(): void {
+    const writes = this.#pending;
+    this.#pending = [];
+    if (writes.length === 0) return;
+    const outcomes: Outcome[] = [];
+    try {
+      this.#connection.exec('BEGIN IMMEDIATE');
+      for (const { work } of writes) outcomes.push(this.#attempt(work));
+      this.#connection.exec('COMMIT');
+    } catch (error) {
+      if (this.#connection.isTransaction) this.#connection.exec('ROLLBACK');
+      const reason = databaseError(error);
+      for (const { reject } of writes) reject(reason);
+      return;
+    }
+    for (const [index, write] of writes.entries()) {
+      const outcome = outcomes[index] as Outcome;
+      if ('error' in outcome) write.reject(outcome.error);
+      else write.resolve(outcome.value);
+    }
+  }
+
+  #attempt(work: (sql: Sql) => unknown): Outcome {
+    this.#connection.exec('SAVEPOINT one');
+    try {
+      const value = work(this.#sql);
+      this.#connection.exec('RELEASE one');
+      return { value };
+    } catch (error) {
+      // A full disk may have ended the whole transaction: then the outer COMMIT says so to all.
+      if (this.#connection.isTransaction) this.#connection.exec('ROLLBACK TO one; RELEASE one');
+      return { error: databaseError(error) };
+    }
+  }
+
+  #makeSql(): Sql {
+    const statement = (text: string): StatementSync => {
+      let prepared = this.#statements.get(text);
+      if (prepared === undefined) {
+        prepared = this.#connection.prepare(text);
+        prepared.setReadBigInts(true);
+        this.#statements.set(text, prepared);
+      }
+      return prepared;
+    };
+    return {
+      run: (text, ...parameters) => ({ changes: Number(statement(text).run(...parameters).changes) }),
+      get: (text, ...parameters) => statement(text).get(...parameters),
+      all: (text, ...parameters) => statement(text).all(...parameters),
+      iterate: (text, ...parameters) => statement(text).iterate(...parameters),
+    };
+  }
+
+  #migrate(path: string, migrations: readonly Migration[]): void {
+    const version = Number(this.#sql.get('PRAGMA user_version')?.['user_version'] ?? 0);
+    if (version > migrations.length)
+      throw new ContainerdError(
+        'FailedPrecondition',
+        `${path} has schema version ${version}, this Gantry knows ${migrations.length}: start the newer Gantry or restore a backup`,
+      );
+    for (const [index, step] of migrations.entries()) {
+      if (index < version) continue;
+      this.#connection.exec(`BEGIN IMMEDIATE; ${step}; PRAGMA user_version = ${index + 1}; COMMIT`);
+    }
+  }
+}
+
+const sqliteFull = 13;
+
+function databaseError(thrown: unknown): unknown {
+  if (thrown instanceof ContainerdError || !(thrown instanceof Error)) return thrown;
+  if (!('errcode' in thrown)) return thrown;
+  return thrown.errcode === sqliteFull
+    ? resourceExhausted('metadata database: no space left on device', thrown)
+    : internal(`metadata database: ${thrown.message}`, thrown);
+}

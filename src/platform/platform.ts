@@ -1,0 +1,185 @@
+/**
+ * The seam to the operating system. Everything above asks this interface; only `linux/` and `portable/` beside it
+ * know how. FFI and child processes live nowhere else.
+ *
+ * `linux/` talks to libc through koffi. `portable/` is plain Node: what it cannot do throws Unimplemented with the
+ * name of the call, so content, metadata, registry client, transfer and the native snapshotter run wherever Node
+ * runs. `selectPlatform()` (select.ts) picks one; GANTRY_PLATFORM=portable forces the twin.
+ *
+ * Calls are synchronous where the kernel call is short (they are also used by confined workers, which must not
+ * touch libuv's pool); what can block is a promise. errno becomes a ContainerdError in one table
+ * (errno.ts); `cause` keeps the errno name, call and path.
+ */
+import type { Instant } from '../base/time.ts';
+import type { Mount } from './mount.ts';
+
+export interface Platform {
+  readonly name: 'linux' | 'portable';
+  readonly files: FileOperations;
+  readonly mounts: MountOperations;
+  readonly processes: ProcessOperations;
+  readonly terminals: TerminalOperations;
+  readonly sockets: SocketOperations;
+}
+
+export type FileKind = 'file' | 'directory' | 'symlink' | 'fifo' | 'socket' | 'block' | 'character';
+
+/** lstat(2) or fstat(2), nothing lost. */
+export interface FileStatus {
+  readonly kind: FileKind;
+  /** Permission bits with setuid, setgid and sticky: 0 to 0o7777. */
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly sizeBytes: number;
+  readonly device: bigint;
+  readonly inode: bigint;
+  readonly linkCount: number;
+  readonly deviceMajor: number;
+  readonly deviceMinor: number;
+  readonly modifiedAt: Instant;
+  readonly accessedAt: Instant;
+  readonly changedAt: Instant;
+  /** 512-byte blocks. */
+  readonly blocks: number;
+}
+
+export interface FileOperations {
+  /** Does not follow a final symlink. Errors: NotFound. */
+  lstat(path: string): FileStatus;
+  /** Nanosecond times, not following a final symlink (utimensat(2)). */
+  setTimes(path: string, accessedAt: Instant, modifiedAt: Instant): void;
+  makeDevice(path: string, kind: 'block' | 'character', mode: number, major: number, minor: number): void;
+  /** mkfifo(3); the mode is not subject to umask. */
+  makeFifo(path: string, mode: number): void;
+  /** Names of extended attributes, not following a final symlink; empty where there is no support. */
+  listXattrs(path: string): string[];
+  getXattr(path: string, name: string): Buffer | undefined;
+  setXattr(path: string, name: string, value: Uint8Array): void;
+  removeXattr(path: string, name: string): void;
+  /** Ranges with data, by SEEK_DATA; the whole file where the file system cannot tell. */
+  dataRanges(fd: number, sizeBytes: number): { offset: number; lengthBytes: number }[];
+  /** syncfs(2) of the file system that holds `path`; fsync of the path on the twin. */
+  syncFileSystem(path: string): void;
+  /**
+   * Takes an exclusive advisory lock on the file (flock(2)), made with mode 0600 if absent; undefined when another
+   * process holds it. The kernel drops it with the process.
+   */
+  tryLock(path: string): Disposable | undefined;
+  /**
+   * Confines this worker thread: its own file system context (unshare(CLONE_FS)), then chroot(2) and chdir to `/`.
+   * For ever, so only in a worker that is thrown away, and only after libuv's pool was started by the main thread.
+   */
+  confineThread(root: string): void;
+  /** Opens a FIFO; `nonBlocking` for a reader or when the other end is known to be there. */
+  openFifo(path: string, access: 'read' | 'write' | 'read-write', options: { nonBlocking: boolean }): number;
+  /** Free and total bytes of the file system that holds `path`. */
+  diskSpace(path: string): { freeBytes: number; totalBytes: number };
+}
+
+/** One line of /proc/self/mountinfo. */
+export interface MountInfo {
+  readonly id: number;
+  readonly parentId: number;
+  readonly root: string;
+  readonly mountPoint: string;
+  readonly options: readonly string[];
+  readonly fileSystemType: string;
+  readonly source: string;
+  readonly superOptions: readonly string[];
+}
+
+export interface MountOperations {
+  /** Mounts by mount(8) option words ("ro", "bind", "rbind", "nosuid", …, the rest as data). `target` must exist. */
+  mount(mount: Mount, target: string): void;
+  /** Not an error when nothing is mounted there. `lazy` is MNT_DETACH. Never follows a symlink. */
+  unmount(target: string, options?: { lazy?: boolean }): void;
+  /** Unmounts everything stacked on `target` and below it. */
+  unmountAll(target: string, options?: { lazy?: boolean }): void;
+  list(): MountInfo[];
+}
+
+export type StdioTarget = number | 'null';
+
+export interface SpawnRequest {
+  /** Absolute path or a name looked up on PATH of `env`. No shell is ever involved. */
+  readonly file: string;
+  readonly args: readonly string[];
+  readonly cwd?: string;
+  readonly env: Readonly<Record<string, string>>;
+  /** fd N of the child is entry N; more than three entries are passed on as 3, 4, …. Owned by the caller. */
+  readonly stdio: readonly StdioTarget[];
+  /** Own process group (POSIX_SPAWN_SETPGROUP) so that signals to ours do not reach it. */
+  readonly newProcessGroup?: boolean;
+  /** Own session. */
+  readonly newSession?: boolean;
+}
+
+/** How a process ended. `status` is the exit code, or 128 + signal, as runtimes report it. */
+export interface ProcessExit {
+  readonly pid: number;
+  readonly status: number;
+  readonly exitedAt: Instant;
+}
+
+export interface ProcessOperations {
+  /** posix_spawn(3); the child is reaped through `exited` only. Errors: NotFound when the file is absent. */
+  spawn(request: SpawnRequest): number;
+  /**
+   * Resolves when the child `pid` (spawned here, or adopted as a subreaper) has ended, and reaps it. Any number of
+   * callers get the same answer; must be asked before or soon after the exit: an exit that nobody asked for is kept
+   * for those who ask later only for children made by `spawn` or announced by `adopt`.
+   */
+  exited(pid: number): Promise<ProcessExit>;
+  /** Registers a process that will become our child (runc's container init), so that its exit is kept. */
+  adopt(pid: number): void;
+  /** Exit of a process that is not our child, by pidfd; the status is undefined where the kernel does not keep it. */
+  foreignExited(pid: number, options: { signal: AbortSignal }): Promise<ProcessExit | undefined>;
+  /** kill(2). Errors: NotFound (ESRCH), PermissionDenied. Negative pid is a group. */
+  kill(pid: number, signal: number): void;
+  isAlive(pid: number): boolean;
+  /** PR_SET_CHILD_SUBREAPER for this process. */
+  becomeSubreaper(): void;
+  /** Clamped to what we may do; returns what was set. */
+  setOomScoreAdjust(pid: number, score: number): number;
+  /** Start time in clock ticks since boot (/proc/PID/stat field 22), to tell a pid from its reuse. */
+  startTicks(pid: number): bigint | undefined;
+}
+
+/** Runs a program to its end and keeps what it printed, both streams bounded. */
+export interface CommandResult {
+  readonly status: number;
+  readonly stdout: Buffer;
+  readonly stderr: Buffer;
+}
+
+export interface TerminalSize {
+  readonly columns: number;
+  readonly rows: number;
+}
+
+export interface TerminalOperations {
+  /** A pty pair; both descriptors belong to the caller. */
+  open(): { masterFd: number; workerFd: number };
+  /** Receives one descriptor over SCM_RIGHTS from the connected unix socket `fd` (console sockets of runc). */
+  receiveDescriptor(fd: number): number;
+  /**
+   * Listens on a fresh unix socket at `path` (mode 0600) and resolves with the first descriptor that a peer sends.
+   */
+  consoleSocket(path: string): Promise<ConsoleSocket>;
+  resize(fd: number, size: TerminalSize): void;
+  size(fd: number): TerminalSize;
+  /** cfmakeraw on the descriptor; dispose restores it. */
+  makeRaw(fd: number): Disposable;
+}
+
+export interface ConsoleSocket extends AsyncDisposable {
+  readonly path: string;
+  /** Resolves with the pty master; it belongs to the caller. */
+  receive(options: { signal: AbortSignal }): Promise<number>;
+}
+
+export interface SocketOperations {
+  /** SO_PEERCRED of a connected unix socket. */
+  peerCredentials(fd: number): { pid: number; uid: number; gid: number };
+}
