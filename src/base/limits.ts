@@ -5,12 +5,19 @@
 export const limits = {
   /** containerd's identifier length; keeps ids usable as path components and labels. */
   identifierBytes: 76,
+  /** One filter string of a list or a subscription, and the compiled size of a regular expression in it. */
+  filterBytes: 64 * 1024,
+  regExpInstructions: 10_000,
   /** Key plus value of one label. */
   labelBytes: 4096,
   /** gRPC message, each way; containerd's default, which clients rely on for large lists. */
   grpcMessageBytes: 16 * 1024 * 1024,
+  /** What calls that were told to leave at a shutdown have left to say so, before their connections are cut. */
+  grpcAbandonMs: 250,
   /** ttrpc frame payload by its protocol. */
   ttrpcMessageBytes: 4 * 1024 * 1024,
+  /** Messages of one ttrpc stream that nobody has read yet; then the connection is not read either. */
+  ttrpcStreamQueue: 64,
   /** Unary ttrpc calls that one connection may have in flight before it is told to wait. */
   ttrpcInFlight: 4096,
   /** One chunk of a content read reply. */
@@ -19,17 +26,37 @@ export const limits = {
   listBlock: 100,
   /** A manifest, index or image config is read whole into memory. */
   manifestBytes: 8 * 1024 * 1024,
+  /** Layers of one manifest, or manifests of one index. */
+  manifestEntries: 4096,
+  /** An image reference: name (255 by the distribution spec), host, tag and digest. */
+  referenceBytes: 1024,
   /** Depth of an index in an index in a pull or a check. */
   indexDepth: 8,
   /** A token or error body of a registry. */
   registryBodyBytes: 1024 * 1024,
   /** Redirects followed for one registry request. */
   registryRedirects: 10,
+  /** Tries of one registry request that fails by 429, 5xx or a lost connection, and the waits between them. */
+  registryAttempts: 5,
+  registryBackoffMs: 250,
+  registryBackoffMaxMs: 15_000,
+  /** A Retry-After beyond this is an error at once: nobody waits that long in a pull. */
+  registryRetryAfterMaxMs: 60_000,
+  /** TCP and TLS to a registry; hosts.toml may say otherwise. */
+  registryDialMs: 30_000,
+  /** Silence of a registry before its answer, or within a body, that counts as a lost connection. */
+  registryStallMs: 60_000,
+  /** Connections to one host. */
+  registryConnections: 32,
+  /** A hosts.toml file or a certificate beside it. */
+  registryConfigBytes: 1024 * 1024,
   /** An ingest that was made without a lease. */
   ingestExpiryMs: 24 * 60 * 60 * 1000,
   /** Path of one tar entry (Linux PATH_MAX) and the extended headers that may carry it. */
   tarPathBytes: 4096,
   tarHeaderBytes: 1024 * 1024,
+  /** Segments of one sparse file in a tar archive: what the map may take in memory. */
+  tarSparseSegments: 100_000,
   /** Time that clean-up of a failed step may take under its own signal. */
   cleanupMs: 10_000,
   /** Time-outs of containerd for its shims. */
@@ -38,6 +65,8 @@ export const limits = {
   shimShutdownMs: 3_000,
   shimStartMs: 10_000,
   taskStateMs: 2_000,
+  /** Events that wait for one subscriber; containerd has no bound, and a subscriber that sleeps fills its memory. */
+  eventSubscriberQueue: 65_536,
   /** Events of a shim that wait for the daemon to come back. */
   shimEventQueue: 2048,
   /** What a log binary may take to end after SIGTERM. */
