@@ -63,6 +63,8 @@ export interface ConfigTable {
   has(key: string): boolean;
   keys(): readonly string[];
   unreadKeys(): readonly string[];
+  /** The error for a value of the right type that will not do: InvalidArgument with file, key and `reason`. */
+  wrong(key: string, reason: string): Error;
 }
 
 export interface Plugin<Instance = unknown, Config = unknown> {
