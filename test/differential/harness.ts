@@ -1,0 +1,106 @@
+/**
+ * Runs one scenario of client commands against ours and against the peer, and compares what they answer step by
+ * step: exit status, standard output, standard error. The peer is the oracle. GANTRY_DIFFERENTIAL=peer compares the peer
+ * with itself, which shows whether a scenario is repeatable at all.
+ */
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { ctrOf, debianCtr } from '../support/ctr.ts';
+import { type Daemon, startGantry, startPeer } from '../support/daemon.ts';
+import { type Registry, startRegistry } from '../support/registry.ts';
+import { attempt } from '../support/run.ts';
+import { normalise, sortLines } from './normalise.ts';
+
+export interface Step {
+  /** Arguments of ctr after the address and namespace. `REGISTRY` stands for the registry's host. */
+  readonly args: readonly string[];
+  readonly input?: string;
+  /** What of the answer is compared; all by default. */
+  readonly compare?: 'all' | 'status' | 'status-and-error';
+  /** The order of output lines does not count. */
+  readonly unordered?: boolean;
+  /** Repeated until the status is this: for what happens in the background of both daemons. */
+  readonly untilStatus?: number;
+}
+
+export interface Scenario {
+  readonly name: string;
+  readonly steps: readonly Step[];
+}
+
+export const step = (line: string, options: Omit<Step, 'args'> = {}): Step => ({
+  args: line.split(' '),
+  ...options,
+});
+
+interface Answer {
+  readonly step: string;
+  readonly status: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Registers one test a scenario and ctr version. */
+export function compareWithPeer(title: string, scenarios: readonly Scenario[]): void {
+  describe(title, { concurrency: 1 }, () => {
+    let ours: Daemon;
+    let peer: Daemon;
+    let registry: Registry;
+    before(async () => {
+      registry = await startRegistry(['busybox']);
+      const first = process.env['GANTRY_DIFFERENTIAL'] === 'peer' ? startPeer : startGantry;
+      ours = await first();
+      peer = await startPeer();
+    });
+    after(async () => {
+      await ours?.[Symbol.asyncDispose]();
+      await peer?.[Symbol.asyncDispose]();
+      await registry?.[Symbol.asyncDispose]();
+    });
+    for (const scenario of scenarios)
+      for (const version of ['1.6', '2.1'] as const)
+        test(`${scenario.name} (ctr ${version})`, async () => {
+          const namespace = `${scenario.name.replace(/[^a-z0-9]+/gi, '-')}-${version}`;
+          const expected = await perform(peer, scenario, version, namespace, registry);
+          const actual = await perform(ours, scenario, version, namespace, registry);
+          if (process.env['GANTRY_DIFFERENTIAL_SHOW']) console.log(expected);
+          assert.deepEqual(actual, expected);
+        });
+  });
+}
+
+async function perform(
+  daemon: Daemon,
+  scenario: Scenario,
+  version: '1.6' | '2.1',
+  namespace: string,
+  registry: Registry,
+): Promise<Answer[]> {
+  const ctr = version === '1.6' ? ctrOf(debianCtr, daemon.address) : daemon.ctr;
+  const answers: Answer[] = [];
+  const paths = [daemon.root, daemon.state, daemon.address, registry.host];
+  for (const one of scenario.steps) {
+    const args = one.args.map((arg) => arg.replace('REGISTRY', registry.host));
+    let outcome = await attempt(ctr.binary, ['-a', daemon.address, '-n', namespace, ...args], {
+      ...(one.input === undefined ? {} : { input: one.input }),
+    });
+    for (
+      let tries = 0;
+      one.untilStatus !== undefined && outcome.status !== one.untilStatus && tries < 50;
+      tries += 1
+    )
+      outcome = await attempt(ctr.binary, ['-a', daemon.address, '-n', namespace, ...args]);
+    const compare = one.compare ?? 'all';
+    const tidy = (text: string): string => {
+      const normal = normalise(text, { paths });
+      return one.unordered === true ? sortLines(normal) : normal;
+    };
+    answers.push({
+      step: one.args.join(' '),
+      status: outcome.status,
+      stdout: compare === 'all' ? tidy(outcome.stdout) : '',
+      stderr: compare === 'status' ? '' : tidy(outcome.stderr),
+    });
+  }
+  return answers;
+}

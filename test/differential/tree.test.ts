@@ -1,0 +1,32 @@
+/** A six-layer image unpacked by ours equals the tree unpacked by the peer, entry for entry. */
+import assert from 'node:assert/strict';
+import { mkdtemp, rmdir } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { diffTrees, readTree, type TreeEntry } from '../../src/testing/tree.ts';
+import { type Daemon, startGantry, startPeer } from '../support/daemon.ts';
+import { startRegistry } from '../support/registry.ts';
+
+async function unpackedTree(daemon: Daemon, reference: string, snapshotter: string): Promise<TreeEntry[]> {
+  const place = await mkdtemp(join(tmpdir(), 'gantry-tree-'));
+  await daemon.ctr('images', 'pull', '--plain-http', '--snapshotter', snapshotter, '--local', reference);
+  await daemon.ctr('images', 'mount', '--snapshotter', snapshotter, reference, place);
+  try {
+    return await readTree(place);
+  } finally {
+    await daemon.ctr('images', 'unmount', '--rm', '--snapshotter', snapshotter, place);
+    await rmdir(place);
+  }
+}
+
+for (const snapshotter of ['overlayfs', 'native'])
+  test(`six layers by ${snapshotter} give the peer's tree`, async () => {
+    await using registry = await startRegistry(['debian']);
+    await using ours = await startGantry();
+    await using peer = await startPeer();
+    const expected = await unpackedTree(peer, registry.reference('debian'), snapshotter);
+    const actual = await unpackedTree(ours, registry.reference('debian'), snapshotter);
+    assert.ok(expected.length > 3000, `the peer's tree has only ${expected.length} entries`);
+    assert.deepEqual(diffTrees(expected, actual), []);
+  });
