@@ -7,7 +7,7 @@ export const limits = {
   identifierBytes: 76,
   /** One filter string of a list or a subscription, and the compiled size of a regular expression in it. */
   filterBytes: 64 * 1024,
-  regExpInstructions: 10_000,
+  regExpInstructions: 2_000,
   /** Key plus value of one label. */
   labelBytes: 4096,
   /** gRPC message, each way; containerd's default, which clients rely on for large lists. */
@@ -69,6 +69,20 @@ export const limits = {
   eventSubscriberQueue: 65_536,
   /** Events of a shim that wait for the daemon to come back. */
   shimEventQueue: 2048,
+  /** One try to hand an event to the daemon. */
+  eventForwardMs: 5_000,
+  /** What calls may take to end by themselves when the daemon stops. */
+  serverStopMs: 1_000,
+  /** Exits of children that nobody has asked for yet. */
+  rememberedExits: 4096,
+  /** What the parent of a foreign process may take to reap it, before its status counts as lost. */
+  foreignReapMs: 3_000,
+  /** Descriptors in one SCM_RIGHTS message (the kernel's SCM_MAX_FD). */
+  passedDescriptors: 253,
+  /** What a busy mount may take to become free before unmount reports it. */
+  unmountRetryMs: 100,
+  /** What a command run to its end may print on one stream before it is cut. */
+  commandOutputBytes: 16 * 1024 * 1024,
   /** What a log binary may take to end after SIGTERM. */
   logBinaryTermMs: 12_000,
 } as const;

@@ -182,4 +182,9 @@ export interface ConsoleSocket extends AsyncDisposable {
 export interface SocketOperations {
   /** SO_PEERCRED of a connected unix socket. */
   peerCredentials(fd: number): { pid: number; uid: number; gid: number };
+  /**
+   * One datagram to the unix socket at `path`; a leading `@` is an abstract name. Does not wait.
+   * Errors: NotFound, Unavailable when the receiver is full or gone.
+   */
+  sendDatagram(path: string, bytes: Uint8Array): void;
 }

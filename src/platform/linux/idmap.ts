@@ -1,0 +1,90 @@
+/**
+ * Id-mapped mounts (mount_setattr(2), MOUNT_ATTR_IDMAP): the options `uidmap=CONTAINER:HOST:SIZE[,…]` and `gidmap=`
+ * as containerd's snapshotters write them.
+ *
+ * The kernel takes the mapping from a user namespace, and a process of many threads cannot make one for itself. So
+ * unshare(1) makes it, in a child that is killed once its namespace is open.
+ */
+import { closeSync, openSync, readlinkSync, writeFileSync } from 'node:fs';
+import { internal, invalidArgument, unimplemented } from '../../base/errors.ts';
+import { errnoName, fromErrno, withNodeErrors } from '../errno.ts';
+import * as libc from './libc.ts';
+import { reapKilled } from './reap-killed.ts';
+import { posixSpawn } from './spawn.ts';
+
+const MOUNT_ATTR_IDMAP = 0x10_0000n;
+const namespaceMs = 5_000;
+
+/** Lines for /proc/PID/uid_map. Errors: InvalidArgument. */
+export function parseIdMap(option: string, text: string): string {
+  const lines = text.split(',').map((range) => {
+    const match = /^(\d{1,10}):(\d{1,10}):(\d{1,10})$/.exec(range);
+    if (match === null)
+      throw invalidArgument(`${option}=${text}: ${JSON.stringify(range)} is not CONTAINER:HOST:SIZE`);
+    return `${match[1]} ${match[2]} ${match[3]}\n`;
+  });
+  return lines.join('');
+}
+
+function pause(ms: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+}
+
+function awaitNamespace(pid: number): void {
+  const ours = readlinkSync('/proc/self/ns/user');
+  const deadline = performance.now() + namespaceMs;
+  while (withNodeErrors(() => readlinkSync(`/proc/${pid}/ns/user`)) === ours) {
+    if (performance.now() > deadline) throw internal('unshare --user did not make a user namespace');
+    pause(1);
+  }
+}
+
+/** A user namespace with these mappings; the descriptor belongs to the caller. */
+function openUserNamespace(uidMap: string, gidMap: string): number {
+  const args = ['--user', '--', 'sleep', '60'];
+  const env = { PATH: process.env['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin' };
+  const pid = posixSpawn({ file: 'unshare', args, env, stdio: ['null', 'null', 'null'] });
+  try {
+    awaitNamespace(pid);
+    withNodeErrors(() => {
+      writeFileSync(`/proc/${pid}/uid_map`, uidMap);
+      writeFileSync(`/proc/${pid}/gid_map`, gidMap);
+    });
+    return withNodeErrors(() => openSync(`/proc/${pid}/ns/user`, 'r'));
+  } finally {
+    reapKilled(pid);
+  }
+}
+
+export class IdMapping implements Disposable {
+  readonly #userNamespace: number;
+
+  /** Errors: InvalidArgument for a malformed mapping, NotFound without unshare(1). */
+  constructor(uidMap: string, gidMap: string) {
+    this.#userNamespace = openUserNamespace(parseIdMap('uidmap', uidMap), parseIdMap('gidmap', gidMap));
+  }
+
+  /** Attaches an id-mapped copy of the tree at `source` to `target`. */
+  bind(source: string, target: string, options: { recursive: boolean }): void {
+    const recursive = options.recursive ? libc.AT_RECURSIVE : 0;
+    const flags = libc.OPEN_TREE_CLONE | libc.OPEN_TREE_CLOEXEC | recursive;
+    const tree = libc.check('open_tree', source, libc.openTree(libc.AT_FDCWD, source, flags));
+    try {
+      const attributes = Buffer.alloc(32);
+      attributes.writeBigUInt64LE(MOUNT_ATTR_IDMAP, 0);
+      attributes.writeBigUInt64LE(BigInt(this.#userNamespace), 24);
+      if (libc.mountSetattr(tree, libc.AT_EMPTY_PATH | recursive, attributes) < 0) {
+        const error = fromErrno('mount_setattr', source, libc.errno());
+        if (errnoName(error) !== 'EINVAL' && errnoName(error) !== 'ENOSYS') throw error;
+        throw unimplemented(`${source}: this kernel or file system has no id-mapped mounts`);
+      }
+      libc.check('move_mount', target, libc.moveMount(tree, target));
+    } finally {
+      closeSync(tree);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    closeSync(this.#userNamespace);
+  }
+}

@@ -1,0 +1,16 @@
+/** The platform over the Linux kernel. Importing this file loads koffi; only select.ts does, and only on Linux. */
+import type { Platform } from '../platform.ts';
+import { LinuxFiles } from './files.ts';
+import { LinuxMounts } from './mounts.ts';
+import { LinuxProcesses } from './processes.ts';
+import { LinuxSockets } from './sockets.ts';
+import { LinuxTerminals } from './terminals.ts';
+
+export const linuxPlatform = (): Platform => ({
+  name: 'linux',
+  files: new LinuxFiles(),
+  mounts: new LinuxMounts(),
+  processes: new LinuxProcesses(),
+  terminals: new LinuxTerminals(),
+  sockets: new LinuxSockets(),
+});

@@ -1,0 +1,64 @@
+/**
+ * How a process that is not our child ended. The kernel keeps it in the pidfd (PIDFD_GET_INFO with PIDFD_INFO_EXIT,
+ * Linux 6.15) and fills it in only when the process has been reaped by its parent, so it is waited for, in bounded
+ * time. Older kernels answer ENOTTY or EINVAL, or leave the bit out: then the status is not known.
+ */
+import { closeSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
+import { errnoName, fromErrno } from '../errno.ts';
+import type { ProcessExit } from '../platform.ts';
+import { now } from '../../base/time.ts';
+import { limits } from '../../base/limits.ts';
+import { statusOfWait } from './wait-status.ts';
+import * as libc from './libc.ts';
+import { readable } from './readiness.ts';
+
+const infoBytes = 64;
+const maskPid = 0x1n;
+const maskExit = 0x8n;
+const exitOffset = 60;
+
+/** The exit status in shell convention; undefined while the process is not reaped and on kernels without it. */
+export function pidfdExitStatus(pidfd: number): number | undefined {
+  const info = Buffer.alloc(infoBytes);
+  info.writeBigUInt64LE(maskPid | maskExit, 0);
+  if (libc.ioctl(pidfd, libc.PIDFD_GET_INFO, info) < 0) return undefined;
+  if ((info.readBigUInt64LE(0) & maskExit) === 0n) return undefined;
+  return statusOfWait(info.readInt32LE(exitOffset));
+}
+
+/** Whether this kernel keeps exit codes in pidfds: asked of our own, where the call works and the bit is not set. */
+function keepsExits(pidfd: number): boolean {
+  const info = Buffer.alloc(infoBytes);
+  info.writeBigUInt64LE(maskPid | maskExit, 0);
+  // A process that was reaped answers ESRCH unless its exit was kept.
+  return libc.ioctl(pidfd, libc.PIDFD_GET_INFO, info) === 0;
+}
+
+async function awaitReaping(pidfd: number, signal: AbortSignal): Promise<number | undefined> {
+  const deadline = performance.now() + limits.foreignReapMs;
+  for (let pauseMs = 1; ; pauseMs = Math.min(pauseMs * 2, 100)) {
+    const status = pidfdExitStatus(pidfd);
+    if (status !== undefined) return status;
+    if (!keepsExits(pidfd) || performance.now() > deadline) return undefined;
+    await delay(pauseMs, undefined, { signal });
+  }
+}
+
+/** Waits for the end of any process. Undefined when it is gone already, or its status was not kept. */
+export async function foreignExit(pid: number, signal: AbortSignal): Promise<ProcessExit | undefined> {
+  const pidfd = libc.pidfdOpen(pid);
+  if (pidfd < 0) {
+    const error = fromErrno('pidfd_open', String(pid), libc.errno());
+    if (errnoName(error) === 'ESRCH') return undefined;
+    throw error;
+  }
+  try {
+    await readable(pidfd, signal);
+    const exitedAt = now();
+    const status = await awaitReaping(pidfd, signal);
+    return status === undefined ? undefined : { pid, status, exitedAt };
+  } finally {
+    closeSync(pidfd);
+  }
+}

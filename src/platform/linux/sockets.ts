@@ -1,0 +1,90 @@
+/** Unix sockets on Linux: who is on the other end, and descriptors that come over. unix(7), cmsg(3). */
+import { closeSync } from 'node:fs';
+import { failedPrecondition, invalidArgument, unavailable } from '../../base/errors.ts';
+import { limits } from '../../base/limits.ts';
+import type { SocketOperations } from '../platform.ts';
+import * as libc from './libc.ts';
+
+export class LinuxSockets implements SocketOperations {
+  peerCredentials(fd: number): { pid: number; uid: number; gid: number } {
+    const value = Buffer.alloc(12);
+    const length = Buffer.alloc(4);
+    length.writeUInt32LE(value.length);
+    const result = libc.getsockopt(fd, libc.SOL_SOCKET, libc.SO_PEERCRED, value, length);
+    libc.check('getsockopt', 'SO_PEERCRED', result);
+    return { pid: value.readInt32LE(0), uid: value.readUInt32LE(4), gid: value.readUInt32LE(8) };
+  }
+
+  sendDatagram(path: string, bytes: Uint8Array): void {
+    const type = libc.SOCK_DGRAM | libc.SOCK_CLOEXEC | libc.SOCK_NONBLOCK;
+    const fd = libc.check('socket', path, libc.socket(libc.AF_UNIX, type, 0));
+    try {
+      const address = unixAddress(path);
+      // An abstract name starts with a zero byte and ends with its length (unix(7)).
+      const abstract = path.startsWith('@');
+      if (abstract) address[2] = 0;
+      const length = abstract ? address.length - 1 : address.length;
+      const data = Buffer.from(bytes);
+      libc.check('sendto', path, libc.sendto(fd, data, data.length, 0, address, length));
+    } finally {
+      closeSync(fd);
+    }
+  }
+}
+
+const pathBytes = 108;
+
+/** sockaddr_un of a path. Errors: InvalidArgument when it is too long for the kernel. */
+export function unixAddress(path: string): Buffer {
+  const bytes = Buffer.from(path);
+  if (bytes.length >= pathBytes)
+    throw invalidArgument(
+      `socket path ${path} is longer than the ${pathBytes - 1} bytes that unix(7) allows`,
+    );
+  const address = Buffer.alloc(2 + pathBytes);
+  address.writeUInt16LE(libc.AF_UNIX, 0);
+  bytes.copy(address, 2);
+  return address.subarray(0, 2 + bytes.length + 1);
+}
+
+const headerBytes = 16;
+
+/** Descriptors in a control buffer, by the alignment of cmsg(3) on 64-bit systems. */
+function passedDescriptors(control: Buffer): number[] {
+  const found: number[] = [];
+  for (let offset = 0; offset + headerBytes <= control.length; ) {
+    const length = Number(control.readBigUInt64LE(offset));
+    if (length < headerBytes || offset + length > control.length) break;
+    const level = control.readInt32LE(offset + 8);
+    const type = control.readInt32LE(offset + 12);
+    if (level === libc.SOL_SOCKET && type === libc.SCM_RIGHTS)
+      for (let at = offset + headerBytes; at + 4 <= offset + length; at += 4)
+        found.push(control.readInt32LE(at));
+    offset += (length + 7) & ~7;
+  }
+  return found;
+}
+
+/**
+ * One message with exactly one descriptor, which is close-on-exec and the caller's. Whatever else a peer sends along
+ * is closed. Errors: Unavailable when the peer hung up, FailedPrecondition when it sent another number of them.
+ */
+export function receiveDescriptor(fd: number): number {
+  const data = Buffer.alloc(4096);
+  const control = Buffer.alloc(headerBytes + limits.passedDescriptors * 4 + 8);
+  const vector = Buffer.alloc(16);
+  vector.writeBigUInt64LE(libc.addressOf(data), 0);
+  vector.writeBigUInt64LE(BigInt(data.length), 8);
+  const message = Buffer.alloc(56);
+  message.writeBigUInt64LE(libc.addressOf(vector), 16);
+  message.writeBigUInt64LE(1n, 24);
+  message.writeBigUInt64LE(libc.addressOf(control), 32);
+  message.writeBigUInt64LE(BigInt(control.length), 40);
+  const length = libc.check('recvmsg', '', libc.recvmsg(fd, message, libc.MSG_CMSG_CLOEXEC));
+  const received = passedDescriptors(control.subarray(0, Number(message.readBigUInt64LE(40))));
+  const [first, ...rest] = received;
+  if (first !== undefined && rest.length === 0) return first;
+  for (const extra of received) closeSync(extra);
+  if (length === 0) throw unavailable('the peer closed the socket without sending a descriptor');
+  throw failedPrecondition(`the peer sent ${received.length} descriptors where one was expected`);
+}

@@ -1,0 +1,86 @@
+/**
+ * Files by Node alone. Times lose what a double of seconds cannot hold (about 100 ns), extended attributes are not
+ * seen, and locks are pid files.
+ */
+import { closeSync, constants, fstatSync, fsyncSync, lutimesSync, openSync, statfsSync } from 'node:fs';
+import { invalidArgument, unimplemented } from '../../base/errors.ts';
+import type { Instant } from '../../base/time.ts';
+import { withNodeErrors } from '../errno.ts';
+import { lstatFile } from '../file-status.ts';
+import type { FileOperations, FileStatus } from '../platform.ts';
+import { tryPidLock } from './pid-lock.ts';
+
+const secondsOf = (instant: Instant): number => Number(instant) / 1e9;
+
+export class PortableFiles implements FileOperations {
+  lstat(path: string): FileStatus {
+    return lstatFile(path);
+  }
+
+  setTimes(path: string, accessedAt: Instant, modifiedAt: Instant): void {
+    withNodeErrors(() => lutimesSync(path, secondsOf(accessedAt), secondsOf(modifiedAt)));
+  }
+
+  makeDevice(path: string): void {
+    throw unimplemented(`files.makeDevice ${path} is not available on this platform`);
+  }
+
+  makeFifo(path: string): void {
+    throw unimplemented(`files.makeFifo ${path} is not available on this platform`);
+  }
+
+  listXattrs(): string[] {
+    return [];
+  }
+
+  getXattr(): undefined {
+    return undefined;
+  }
+
+  setXattr(path: string, name: string): void {
+    throw unimplemented(`files.setXattr ${path} (${name}) is not available on this platform`);
+  }
+
+  /** There are none to remove. */
+  removeXattr(): void {}
+
+  dataRanges(_fd: number, sizeBytes: number): { offset: number; lengthBytes: number }[] {
+    return sizeBytes === 0 ? [] : [{ offset: 0, lengthBytes: sizeBytes }];
+  }
+
+  syncFileSystem(path: string): void {
+    withNodeErrors(() => {
+      const fd = openSync(path, constants.O_RDONLY);
+      try {
+        fsyncSync(fd);
+      } finally {
+        closeSync(fd);
+      }
+    });
+  }
+
+  tryLock(path: string): Disposable | undefined {
+    return tryPidLock(path);
+  }
+
+  confineThread(root: string): void {
+    throw unimplemented(`files.confineThread ${root} is not available on this platform`);
+  }
+
+  openFifo(path: string, access: 'read' | 'write' | 'read-write', options: { nonBlocking: boolean }): number {
+    const mode = {
+      read: constants.O_RDONLY,
+      write: constants.O_WRONLY,
+      'read-write': constants.O_RDWR,
+    }[access];
+    const fd = withNodeErrors(() => openSync(path, mode | (options.nonBlocking ? constants.O_NONBLOCK : 0)));
+    if (fstatSync(fd).isFIFO()) return fd;
+    closeSync(fd);
+    throw invalidArgument(`open ${path}: not a FIFO`);
+  }
+
+  diskSpace(path: string): { freeBytes: number; totalBytes: number } {
+    const stats = withNodeErrors(() => statfsSync(path));
+    return { freeBytes: stats.bavail * stats.bsize, totalBytes: stats.blocks * stats.bsize };
+  }
+}

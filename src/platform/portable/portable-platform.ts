@@ -1,0 +1,45 @@
+/**
+ * The platform that any Node has. What it cannot do throws Unimplemented with the name of the call. No FFI is
+ * reachable from here.
+ */
+import { unimplemented } from '../../base/errors.ts';
+import type { MountOperations, Platform, SocketOperations, TerminalOperations } from '../platform.ts';
+import { PortableFiles } from './files.ts';
+import { PortableProcesses } from './processes.ts';
+
+/** A call that this platform does not have. */
+const lacking = (call: string) => (): never => {
+  throw unimplemented(`${call} is not available on this platform`);
+};
+
+const mounts: MountOperations = {
+  mount: lacking('mounts.mount'),
+  // Nothing can have been mounted, and that is not an error.
+  unmount: () => {},
+  unmountAll: () => {},
+  list: () => [],
+};
+
+const terminals: TerminalOperations = {
+  open: lacking('terminals.open'),
+  receiveDescriptor: lacking('terminals.receiveDescriptor'),
+  consoleSocket: async () => lacking('terminals.consoleSocket')(),
+  resize: lacking('terminals.resize'),
+  size: lacking('terminals.size'),
+  makeRaw: lacking('terminals.makeRaw'),
+};
+
+const sockets: SocketOperations = {
+  peerCredentials: lacking('sockets.peerCredentials'),
+  sendDatagram: lacking('sockets.sendDatagram'),
+  sendDatagram: lacking('sockets.sendDatagram'),
+};
+
+export const portablePlatform = (): Platform => ({
+  name: 'portable',
+  files: new PortableFiles(),
+  mounts,
+  processes: new PortableProcesses(),
+  terminals,
+  sockets,
+});
