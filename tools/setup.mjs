@@ -57,7 +57,9 @@ function step(file, args, options = {}) {
 function installNodePackages() {
   const lock = JSON.parse(readFileSync(path.join(root, 'package-lock.json'), 'utf8'));
   const installedFile = path.join(root, 'node_modules/.package-lock.json');
-  const installed = existsSync(installedFile) ? JSON.parse(readFileSync(installedFile, 'utf8')) : { packages: {} };
+  const installed = existsSync(installedFile)
+    ? JSON.parse(readFileSync(installedFile, 'utf8'))
+    : { packages: {} };
   const differs = Object.entries(lock.packages).some(([place, wanted]) => {
     if (place === '') return false;
     const here = installed.packages[place];
@@ -65,7 +67,9 @@ function installNodePackages() {
     return wanted.optional !== true || place === `node_modules/node-linux-${process.arch}`;
   });
   if (!differs) return;
-  console.error('setup: the npm packages of package-lock.json are not installed; installing them into node_modules');
+  console.error(
+    'setup: the npm packages of package-lock.json are not installed; installing them into node_modules',
+  );
   // Our native packages bring their binaries, so no package's own script has to run.
   if (!step('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund']))
     fail('npm ci failed: see above; the npm registry must be reachable');
@@ -84,6 +88,10 @@ function installSystemPackages(list) {
 }
 
 function find(file) {
-  const folders = file.startsWith('/') ? [''] : [...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/sbin'];
-  return folders.some((folder) => statSync(path.join(folder, file), { throwIfNoEntry: false })?.isFile() === true);
+  const folders = file.startsWith('/')
+    ? ['']
+    : [...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/sbin'];
+  return folders.some(
+    (folder) => statSync(path.join(folder, file), { throwIfNoEntry: false })?.isFile() === true,
+  );
 }

@@ -51,7 +51,10 @@ function run(file: string, args: readonly string[]): void {
 function unpackPeers(): string {
   const folder =
     process.env['GANTRY_PEERS'] ??
-    path.join(process.env['XDG_CACHE_HOME'] ?? path.join(process.env['HOME'] ?? '/root', '.cache'), 'gantry/peers');
+    path.join(
+      process.env['XDG_CACHE_HOME'] ?? path.join(process.env['HOME'] ?? '/root', '.cache'),
+      'gantry/peers',
+    );
   console.log(`peers to compare with, in ${folder}:`);
   const { status } = spawnSync(path.join(root, 'tools/peers.sh'), [folder], { cwd: root, stdio: 'inherit' });
   if (status !== 0) console.log('peers: not all can be had; tests take what Debian installed');

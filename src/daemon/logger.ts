@@ -35,7 +35,7 @@ export function createLogger({ level, format, write = writeToStderr }: LoggerOpt
 
 type Level = 'trace' | 'debug' | 'info' | 'warn' | 'error';
 
-function bind(logger: PinoLogger<never, boolean>): Logger {
+function bind(logger: PinoLogger): Logger {
   const at =
     (level: Level) =>
     (fields: LogFields, message: string): void => {

@@ -1,0 +1,9 @@
+/**
+ * The plugins of this build: the one place where implementations are named. Ids and types are containerd's own
+ * (`bolt` too, although the database is SQLite: clients and settings know that name).
+ */
+import type { Plugin } from '../core/plugins/plugin.ts';
+import type { BuiltinDependencies } from './plugins/dependencies.ts';
+import { servers } from './plugins/servers.ts';
+
+export const builtins = (dependencies: BuiltinDependencies): Plugin[] => [...servers(dependencies)];

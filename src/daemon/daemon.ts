@@ -1,0 +1,119 @@
+/**
+ * The life of a daemon: `Daemon.start` is its start from the lock on the root to readiness, disposal its end.
+ *
+ * One daemon a root: the kernel holds the lock and drops it with the process, so a crash needs no clean-up. Stopping
+ * never stops containers; their shims live on and are found again.
+ */
+import { mkdirSync } from 'node:fs';
+import path from 'node:path';
+import { background } from '../base/context.ts';
+import { failedPrecondition } from '../base/errors.ts';
+import type { Logger } from '../base/logger.ts';
+import { PluginGraph } from '../core/plugins/graph.ts';
+import type { Platform } from '../platform/platform.ts';
+import { InFlightCalls } from '../wire/in-flight.ts';
+import { builtins } from './builtins.ts';
+import type { Configuration } from './config/daemon-config.ts';
+import { notifyServiceManager } from './notify.ts';
+
+export interface DaemonDependencies {
+  readonly platform: Platform;
+  readonly log: Logger;
+}
+
+export class Daemon implements AsyncDisposable {
+  readonly #dependencies: DaemonDependencies;
+  readonly #graph: PluginGraph;
+  readonly #calls: InFlightCalls;
+  readonly #resources: AsyncDisposableStack;
+
+  private constructor(
+    dependencies: DaemonDependencies,
+    parts: { graph: PluginGraph; calls: InFlightCalls; resources: AsyncDisposableStack },
+  ) {
+    this.#dependencies = dependencies;
+    this.#graph = parts.graph;
+    this.#calls = parts.calls;
+    this.#resources = parts.resources;
+  }
+
+  /**
+   * Ready to serve when it resolves. Errors: FailedPrecondition (root in use, address in use, a required plugin
+   * failed), InvalidArgument (settings).
+   */
+  static async start(dependencies: DaemonDependencies, configuration: Configuration): Promise<Daemon> {
+    const { platform, log } = dependencies;
+    const { rootDir, stateDir, tempDir, oomScore, ...config } = configuration.daemon;
+    await using resources = new AsyncDisposableStack();
+
+    for (const folder of [rootDir, stateDir]) mkdirSync(folder, { recursive: true, mode: 0o711 });
+    resources.use(lockRoot(platform, rootDir));
+    if (tempDir !== '') process.env['TMPDIR'] = tempDir;
+    if (oomScore !== 0) setOomScore(dependencies, oomScore);
+
+    const calls = new InFlightCalls();
+    const graph = new PluginGraph({
+      ctx: background(log),
+      rootDir,
+      stateDir,
+      configOf: (plugin) => configuration.tableOf(plugin),
+      requiredPlugins: [...config.requiredPlugins, 'io.containerd.server.v1.grpc'],
+      disabledPlugins: config.disabledPlugins,
+    });
+    resources.use(graph);
+    await graph.start(
+      builtins({
+        platform,
+        log,
+        calls,
+        configuration,
+        pluginRecords: () => graph.records,
+      }),
+    );
+    for (const warning of [...configuration.notes, ...configuration.warnings()]) log.warn({}, warning);
+
+    notifyServiceManager(dependencies, 'READY=1');
+    return new Daemon(dependencies, { graph, calls, resources: resources.move() });
+  }
+
+  /** Everything one would ask of a daemon that seems stuck. Plain data, no secrets. */
+  describe(): Record<string, unknown> {
+    return {
+      pid: process.pid,
+      uptimeSeconds: Math.round(process.uptime()),
+      memory: process.memoryUsage(),
+      waitingFor: tally(process.getActiveResourcesInfo()),
+      calls: this.#calls.list().map((call) => ({ ...call, startedAt: call.startedAt.toString() })),
+      plugins: this.#graph.records.map(({ type, id, status, error }) => ({
+        plugin: `${type}.${id}`,
+        status,
+        ...(error !== undefined && { error: error.message }),
+      })),
+    };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    notifyServiceManager(this.#dependencies, 'STOPPING=1');
+    await this.#resources.disposeAsync();
+  }
+}
+
+function lockRoot(platform: Platform, rootDir: string): Disposable {
+  const lock = platform.files.tryLock(path.join(rootDir, 'gantryd.lock'));
+  if (lock === undefined)
+    throw failedPrecondition(
+      `another gantryd is running on ${rootDir}: stop it, or give this one a root of its own with --root`,
+    );
+  return lock;
+}
+
+function setOomScore({ platform, log }: DaemonDependencies, wanted: number): void {
+  const set = platform.processes.setOomScoreAdjust(process.pid, wanted);
+  if (set !== wanted) log.warn({ wanted, set }, 'oom_score cannot be set as low as configured');
+}
+
+function tally(words: readonly string[]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const word of words) counts[word] = (counts[word] ?? 0) + 1;
+  return counts;
+}

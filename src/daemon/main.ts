@@ -1,0 +1,71 @@
+/** The command line of gantryd: containerd's flags and subcommands. */
+import { flushCompileCache } from 'node:module';
+import { Command } from 'commander';
+import { ContainerdError } from '../base/errors.ts';
+import { selectPlatform } from '../platform/select.ts';
+import { printDefaults, printEffective, printMigrated } from './commands/config.ts';
+import { type PublishOptions, publish } from './commands/publish.ts';
+import { type CommandLine, Configuration } from './config/daemon-config.ts';
+import { Daemon } from './daemon.ts';
+import { createLogger } from './logger.ts';
+import { dumpOnSignal, ignoreHangup, untilStopped } from './signals.ts';
+import { revision, version } from './version.ts';
+
+/** Serves until a signal ends it. */
+async function serve(commandLine: CommandLine): Promise<void> {
+  const stopped = untilStopped();
+  const configuration = new Configuration(commandLine);
+  const { logLevel, logFormat, stateDir, rootDir } = configuration.daemon;
+  const log = createLogger({ level: logLevel, format: logFormat });
+  log.info({ version, root: rootDir, state: stateDir, config: configuration.files }, 'starting gantryd');
+  ignoreHangup(log);
+  await using daemon = await Daemon.start({ platform: await selectPlatform(), log }, configuration);
+  dumpOnSignal(log, stateDir, () => daemon.describe());
+  const startMs = Math.round(performance.now());
+  log.info({ address: configuration.address, startMs }, 'gantryd is ready');
+  // Written now, because a daemon seldom ends in a way that would write it.
+  flushCompileCache();
+  log.info({ signal: await stopped }, 'stopping');
+}
+
+const print = (text: string): void => void process.stdout.write(text);
+
+const program = new Command('gantryd')
+  .description('A container runtime daemon that speaks the API of containerd')
+  .version(`gantryd ${version}${revision === '' ? '' : ` ${revision}`}`, '-v, --version', 'print the version')
+  .option('-c, --config <file>', 'configuration file (default: /etc/gantry/config.toml if it is there)')
+  .option('-a, --address <path>', 'gRPC socket (default: /run/gantry/gantry.sock)')
+  .option('--root <folder>', 'what outlives a reboot (default: /var/lib/gantry)')
+  .option('--state <folder>', 'what does not (default: /run/gantry)')
+  .option('-l, --log-level <level>', 'trace, debug, info, warn, error, fatal or panic')
+  .action((_options: unknown, command: Command) => serve(command.opts<CommandLine>()));
+
+const config = program.command('config').description('show the configuration');
+config
+  .command('default')
+  .description('print the configuration without any file')
+  .action(() => print(printDefaults()));
+config
+  .command('dump')
+  .description('print the configuration in force')
+  .action(() => print(printEffective(program.opts<CommandLine>())));
+config
+  .command('migrate')
+  .description('print the configuration file in the newest version')
+  .action(() => print(printMigrated(program.opts<CommandLine>())));
+
+program
+  .command('publish')
+  .description('forward an event: a serialized google.protobuf.Any on standard input (used by shims)')
+  .requiredOption('--topic <topic>', 'topic of the event')
+  .option('--namespace <name>', 'namespace of the event')
+  .action((options: PublishOptions) => publish(program.opts<CommandLine>(), options));
+
+// Only this process is to use it, not what it starts.
+delete process.env['NODE_COMPILE_CACHE'];
+try {
+  await program.parseAsync();
+} catch (error) {
+  process.stderr.write(`gantryd: ${ContainerdError.from(error).message}\n`);
+  process.exitCode = 1;
+}

@@ -1,0 +1,14 @@
+/** What the daemon gives its plugins beside what they give each other. */
+import type { Logger } from '../../base/logger.ts';
+import type { PluginRecord } from '../../core/plugins/graph.ts';
+import type { Platform } from '../../platform/platform.ts';
+import type { InFlightCalls } from '../../wire/in-flight.ts';
+import type { Configuration } from '../config/daemon-config.ts';
+
+export interface BuiltinDependencies {
+  readonly platform: Platform;
+  readonly log: Logger;
+  readonly calls: InFlightCalls;
+  readonly configuration: Configuration;
+  readonly pluginRecords: () => readonly PluginRecord[];
+}

@@ -1,0 +1,180 @@
+/** Imports go downwards only and never in a circle; what belongs to one owner is imported nowhere else. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { importsOf, isTestFile, layerOf, type SourceFile, sourceFiles } from './source-files.ts';
+
+interface LayerRule {
+  readonly may: readonly string[];
+  /** May be imported as types. */
+  readonly types?: readonly string[];
+  readonly instead: string;
+}
+
+const ask = 'pass it in by constructor, typed by a contract of the layer below';
+/** ARCHITECTURE.md draws this. */
+const layers: Readonly<Record<string, LayerRule>> = {
+  base: { may: [], instead: 'base stands alone: move the part that knows more up' },
+  platform: { may: ['base'], instead: ask },
+  oci: { may: ['base'], instead: 'oci holds words of OCI only: move what acts on them to core' },
+  wire: {
+    may: ['base'],
+    types: ['platform'],
+    instead: 'wire carries messages: let core or services act on them',
+  },
+  core: { may: ['wire', 'oci', 'platform', 'base'], instead: `core must not know who serves it: ${ask}` },
+  services: { may: ['core', 'wire', 'oci', 'platform', 'base'], instead: ask },
+  cri: { may: ['services', 'core', 'wire', 'oci', 'platform', 'base'], instead: ask },
+  shim: {
+    may: ['wire', 'oci', 'platform', 'base'],
+    instead: 'the shim lives without the daemon: move what both need to oci, platform or base',
+  },
+  client: {
+    may: ['wire', 'oci', 'base'],
+    types: ['core', 'platform'],
+    instead: 'the client reaches the daemon by its API only',
+  },
+  cli: {
+    may: ['client', 'wire', 'oci', 'platform', 'base'],
+    types: ['core'],
+    instead: 'the command line uses src/client, as any program can',
+  },
+  daemon: {
+    may: ['services', 'cri', 'core', 'wire', 'oci', 'platform', 'base'],
+    instead: 'the daemon composes; it has no use for clients or shims',
+  },
+  testing: {
+    may: ['services', 'cri', 'core', 'client', 'shim', 'wire', 'oci', 'platform', 'base'],
+    instead: 'testing may use anything below daemon',
+  },
+};
+
+interface OwnerRule {
+  readonly modules: readonly string[];
+  readonly owner: (file: string) => boolean;
+  readonly instead: string;
+}
+
+const within =
+  (...folders: readonly string[]) =>
+  (file: string): boolean =>
+    folders.some((folder) => file.startsWith(folder));
+
+const owners: readonly OwnerRule[] = [
+  {
+    modules: ['koffi', 'node:child_process'],
+    owner: within('src/platform/'),
+    instead: 'ask the Platform (src/platform/platform.ts), and give it a new call if it lacks one',
+  },
+  {
+    modules: [
+      'node:net',
+      'node:http',
+      'node:https',
+      'node:http2',
+      'node:tls',
+      'node:dgram',
+      'undici',
+      '@grpc/grpc-js',
+    ],
+    owner: within('src/wire/'),
+    instead: 'use what src/wire gives: listeners, connections, the HTTP client',
+  },
+  {
+    modules: ['node:sqlite'],
+    owner: within('src/core/metadata/database.ts'),
+    instead: 'go through Database (src/core/metadata/database.ts)',
+  },
+];
+
+const report = (problems: readonly string[]): void => {
+  assert.equal(problems.length, 0, `\n${problems.join('\n')}\n`);
+};
+
+test('imports go downwards', () => {
+  const problems: string[] = [];
+  for (const { file, imports } of sourceFiles) {
+    const layer = layerOf(file);
+    if (layer === undefined) continue;
+    const rule = layers[layer];
+    assert.ok(rule, `${file}: ${layer} is no layer; ARCHITECTURE.md names them`);
+    for (const imported of imports) {
+      const target = imported.file === undefined ? undefined : layerOf(imported.file);
+      if (target === undefined || target === layer || rule.may.includes(target)) continue;
+      if (imported.typeOnly && rule.types?.includes(target) === true) continue;
+      if (isTestFile(file) && target === 'testing') continue;
+      problems.push(`${file}:${imported.line}: ${layer} must not import ${target}: ${rule.instead}`);
+    }
+  }
+  report(problems);
+});
+
+test('only tests import testing, and only tests are imported by nothing else', () => {
+  const problems: string[] = [];
+  for (const { file, imports } of sourceFiles)
+    for (const imported of imports)
+      if (imported.file !== undefined && !isTestFile(file) && isTestFile(imported.file))
+        problems.push(
+          `${file}:${imported.line}: ${imported.file} is for tests: move what the product needs out of it`,
+        );
+  report(problems);
+});
+
+test('FFI, child processes, sockets and SQL have one owner each', () => {
+  const problems: string[] = [];
+  for (const { file, imports } of sourceFiles) {
+    if (isTestFile(file)) continue;
+    for (const { specifier, line, typeOnly } of imports)
+      for (const { modules, owner, instead } of owners)
+        if (modules.includes(specifier) && !typeOnly && !owner(file))
+          problems.push(`${file}:${line}: ${specifier} has another owner: ${instead}`);
+  }
+  report(problems);
+});
+
+test('the list of plugins is known to the daemon only', () => {
+  const problems = sourceFiles.flatMap(({ file, imports }) =>
+    imports
+      .filter((imported) => imported.file === 'src/daemon/builtins.ts' && layerOf(file) !== 'daemon')
+      .map(({ line }) => `${file}:${line}: builtins name implementations: ask for a contract instead`),
+  );
+  report(problems);
+});
+
+test('no import goes in a circle', () => {
+  const byName = new Map(sourceFiles.map((source) => [source.file, source]));
+  const problems = circles(byName).map(
+    (circle) => `${circle.join(' -> ')}: move what both need into a file of its own`,
+  );
+  report(problems);
+});
+
+test('a circle is found', () => {
+  const files: readonly (readonly [string, string])[] = [
+    ['src/a.ts', "import { b } from './b.ts';"],
+    ['src/b.ts', "import type { c } from './c.ts';\nexport { c } from './c.ts';"],
+    ['src/c.ts', "import { a } from './a.ts';"],
+    ['src/d.ts', "import { a } from './a.ts';"],
+  ];
+  const byName = new Map(
+    files.map(([file, text]) => [file, { file, text, lines: [], imports: importsOf(file, text) }]),
+  );
+  assert.deepEqual(circles(byName), [['src/a.ts', 'src/b.ts', 'src/c.ts', 'src/a.ts']]);
+});
+
+/** Circles of imports that are there at run time, each once. */
+function circles(files: ReadonlyMap<string, SourceFile>): string[][] {
+  const found: string[][] = [];
+  const done = new Set<string>();
+  const visit = (file: string, trail: readonly string[]): void => {
+    if (trail.includes(file)) {
+      found.push([...trail.slice(trail.indexOf(file)), file]);
+      return;
+    }
+    if (done.has(file)) return;
+    for (const imported of files.get(file)?.imports ?? [])
+      if (!imported.typeOnly && imported.file !== undefined) visit(imported.file, [...trail, file]);
+    done.add(file);
+  };
+  for (const file of files.keys()) visit(file, []);
+  return found;
+}

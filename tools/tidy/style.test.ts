@@ -1,0 +1,120 @@
+/** What the house's style asks of every file and the linter does not see. */
+import assert from 'node:assert/strict';
+import { existsSync, globSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { test } from 'node:test';
+import { isTestFile, root, sourceFiles } from './source-files.ts';
+
+const maxLines = 400;
+
+const report = (problems: readonly string[]): void => {
+  assert.equal(problems.length, 0, `\n${problems.join('\n')}\n`);
+};
+
+/** Lines of code (no comments) that match, as `file:line: sentence`. */
+const findLines = (pattern: RegExp, sentence: string): string[] =>
+  sourceFiles.flatMap(({ file, lines }) =>
+    lines.flatMap((line, index) =>
+      pattern.test(line) && !/^\s*(?:\/\/|\/?\*)/.test(line) ? [`${file}:${index + 1}: ${sentence}`] : [],
+    ),
+  );
+
+test('no default exports', () => {
+  report(findLines(/^export default\b|^export \{[^}]*\bas default\b/, 'export it by name'));
+});
+
+test('erasable TypeScript only', () => {
+  report([
+    ...findLines(
+      /^\s*(?:export\s+)?(?:const\s+)?enum\s+\w+\s*\{/,
+      'use a union of strings instead of an enum',
+    ),
+    ...findLines(
+      /^\s*(?:export\s+)?(?:declare\s+)?namespace\s+\w+\s*\{/,
+      'use a module instead of a namespace',
+    ),
+  ]);
+});
+
+test('every file says what it is for', () => {
+  report(
+    sourceFiles
+      .filter(({ file, text }) => !file.endsWith('.test.ts') && !/^(?:#!.*\n)?\s*(?:\/\*\*|\/\/)/.test(text))
+      .map(({ file }) => `${file}:1: begin with a comment that says what the file is for`),
+  );
+});
+
+test('file names are kebab-case', () => {
+  report(
+    sourceFiles
+      .filter(
+        ({ file }) =>
+          !/^(?:[a-z0-9]+(?:-[a-z0-9]+)*\/)*[a-z0-9]+(?:-[a-z0-9]+)*(?:\.[a-z-]+)?\.ts$/.test(file),
+      )
+      .map(({ file }) => `${file}: name it in kebab-case, noun first`),
+  );
+});
+
+test('tests do not sleep', () => {
+  report(
+    sourceFiles
+      // Waiting for a condition has to look at it again after a moment.
+      .filter(
+        ({ file }) => isTestFile(file) && !file.endsWith('/until.ts') && !file.startsWith('tools/tidy/'),
+      )
+      .flatMap(({ file, lines }) =>
+        lines.flatMap((line, index) =>
+          /await\s+(?:sleep|delay|setTimeout)\(/.test(line)
+            ? [`${file}:${index + 1}: wait for the condition, not for time`]
+            : [],
+        ),
+      ),
+  );
+});
+
+test('files stay short (warnings)', (context) => {
+  for (const { file, lines } of sourceFiles)
+    if (lines.length > maxLines)
+      context.diagnostic(`${file} has ${lines.length} lines: think again past ${maxLines}`);
+});
+
+const documents = globSync(['*.md', 'docs/**/*.md', 'src/**/*.md'], { cwd: root }).toSorted();
+
+test('links of the documents lead somewhere', () => {
+  const problems = documents.flatMap((file) => {
+    const text = readFileSync(path.join(root, file), 'utf8');
+    return [...text.matchAll(/\]\(([^)\s]+)\)/g)]
+      .map(([, target = '']) => target.replace(/#.*$/, ''))
+      .filter((target) => target !== '' && !/^[a-z]+:/.test(target))
+      .filter((target) => !existsSync(path.join(root, path.dirname(file), target)))
+      .map((target) => `${file}: ${target} does not exist`);
+  });
+  report(problems);
+});
+
+test('files that the documents name in code exist', () => {
+  const problems = documents.flatMap((file) => {
+    const text = readFileSync(path.join(root, file), 'utf8');
+    return [
+      ...text.matchAll(/`((?:src|tools|docs|bin|test|bench|proto)\/[\w./-]+\.(?:ts|md|sh|mjs|proto))`/g),
+    ]
+      .map(([, target = '']) => target)
+      .filter((target) => !existsSync(path.join(root, target)))
+      .map((target) => `${file}: ${target} does not exist`);
+  });
+  report(problems);
+});
+
+test('decisions are numbered, each number once', () => {
+  const names = globSync('*.md', { cwd: path.join(root, 'docs/decisions') }).filter(
+    (name) => name !== 'README.md',
+  );
+  const problems = names
+    .filter((name) => !/^\d{4}-[a-z0-9-]+\.md$/.test(name))
+    .map((name) => `docs/decisions/${name}: name it NNNN-what-was-decided.md`);
+  const numbers = names.map((name) => name.slice(0, 4));
+  for (const number of new Set(numbers))
+    if (numbers.filter((other) => other === number).length > 1)
+      problems.push(`docs/decisions: number ${number} is given twice`);
+  report(problems);
+});
