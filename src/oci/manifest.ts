@@ -2,7 +2,6 @@
  * Image manifests and indexes, OCI and Docker schema 2 alike. Strict where a wrong document could be taken for
  * another (the two kinds must not be mixed: CVE-2021-41190), tolerant of members that we do not know.
  */
-import type { Digest } from '../base/digest.ts';
 import { invalidArgument } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import { type Descriptor, parseDescriptor } from './descriptor.ts';
@@ -14,7 +13,7 @@ import {
   optionalStringMap,
   parseJsonObject,
 } from './json.ts';
-import { isIndex, isManifest, isSchema1 } from './media-types.ts';
+import { isIndex, isManifest, mediaTypes, refuseSchema1Of } from './media-types.ts';
 
 export interface ImageManifest {
   readonly kind: 'manifest';
@@ -44,11 +43,13 @@ export function parseManifestOrIndex(
   descriptor: Pick<Descriptor, 'mediaType' | 'digest'>,
 ): ImageManifest | ImageIndex {
   const what = `manifest ${descriptor.digest}`;
-  refuseSchema1(descriptor.mediaType, descriptor.digest);
+  refuseSchema1Of(descriptor.mediaType, descriptor.digest);
   const document = parseJsonObject(bytes, what, limits.manifestBytes);
   const declared = optionalString(document, 'mediaType', what) ?? '';
-  refuseSchema1(declared, descriptor.digest);
-  if (member(document, 'fsLayers') !== undefined) throw schema1Error(descriptor.digest);
+  refuseSchema1Of(
+    member(document, 'fsLayers') === undefined ? declared : mediaTypes.dockerSchema1,
+    descriptor.digest,
+  );
   if (declared !== '' && descriptor.mediaType !== '' && declared !== descriptor.mediaType)
     throw invalidArgument(`${what} was announced as ${descriptor.mediaType} and calls itself ${declared}`);
   const mediaType = descriptor.mediaType || declared;
@@ -58,16 +59,6 @@ export function parseManifestOrIndex(
     `${what} has media type ${JSON.stringify(mediaType)}, which is neither a manifest nor an index`,
   );
 }
-
-/** Errors: InvalidArgument, with what to do, when the media type is one of Docker's schema 1. */
-export function refuseSchema1(mediaType: string, digest: Digest | string): void {
-  if (isSchema1(mediaType)) throw schema1Error(digest);
-}
-
-const schema1Error = (digest: string): Error =>
-  invalidArgument(
-    `manifest ${digest} is of Docker's schema 1, which is no longer supported: push the image again with a current tool`,
-  );
 
 function manifest(document: JsonObject, mediaType: string, what: string): ImageManifest {
   if (member(document, 'manifests') !== undefined)

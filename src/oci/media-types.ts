@@ -2,6 +2,7 @@
  * Media types of images and what they mean (OCI image spec, "Media Types"; Docker image manifest v2, schema 2).
  * One table says how a layer is compressed; everything else here is asked through functions.
  */
+import { invalidArgument } from '../base/errors.ts';
 import type { Descriptor } from './descriptor.ts';
 
 export const mediaTypes = {
@@ -64,8 +65,13 @@ export const isImageConfig = (mediaType: string): boolean =>
 
 export const isAttestation = (mediaType: string): boolean => mediaType === mediaTypes.inTotoAttestation;
 
-export const isSchema1 = (mediaType: string): boolean =>
-  mediaType === mediaTypes.dockerSchema1 || mediaType === mediaTypes.dockerSchema1Signed;
+/** Errors: InvalidArgument, with what to do, when the media type is one of Docker's schema 1. */
+export function refuseSchema1Of(mediaType: string, digest: string): void {
+  if (mediaType === mediaTypes.dockerSchema1 || mediaType === mediaTypes.dockerSchema1Signed)
+    throw invalidArgument(
+      `manifest ${digest} is of Docker's schema 1, which is no longer supported: push the image again with a current tool`,
+    );
+}
 
 /**
  * The ref under which containerd's clients ingest a piece of an image, and its name in their progress displays:
