@@ -16,8 +16,11 @@ export const limits = {
   grpcAbandonMs: 250,
   /** ttrpc frame payload by its protocol. */
   ttrpcMessageBytes: 4 * 1024 * 1024,
-  /** Messages of one ttrpc stream that nobody has read yet; then the connection is not read either. */
+  /** Messages and bytes of one ttrpc stream that nobody has read yet; then the connection is not read either… */
   ttrpcStreamQueue: 64,
+  ttrpcStreamQueueBytes: 4 * 1024 * 1024,
+  /** …for this long, so that the calls beside it go on: then the stream fails. */
+  ttrpcStallMs: 1000,
   /** Unary ttrpc calls that one connection may have in flight before it is told to wait. */
   ttrpcInFlight: 4096,
   /** One chunk of a content read reply. */
@@ -69,6 +72,8 @@ export const limits = {
   eventSubscriberQueue: 65_536,
   /** Events of a shim that wait for the daemon to come back. */
   shimEventQueue: 2048,
+  /** One event on its way from a shim to the daemon. */
+  shimForwardMs: 5_000,
   /** One try to hand an event to the daemon. */
   eventForwardMs: 5_000,
   /** What calls may take to end by themselves when the daemon stops. */

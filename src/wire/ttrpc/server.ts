@@ -1,0 +1,116 @@
+/**
+ * The ttrpc server: the same ServedServices as over gRPC, on connections that listeners give it.
+ *
+ * Calls of a connection run side by side; their handlers are entered in the order in which the requests came. ttrpc
+ * has no cancel: a call's signal fires when its deadline passes, the connection is lost or the server is shut down.
+ */
+import type { Socket } from 'node:net';
+import { permissionDenied, unavailable } from '../../base/errors.ts';
+import { limits } from '../../base/limits.ts';
+import type { Logger } from '../../base/logger.ts';
+import { type ServedMethod, servedMethods } from '../call-context.ts';
+import { type InFlightCall, InFlightCalls } from '../in-flight.ts';
+import type { ServedService } from '../service.ts';
+import type { Accepted, ConnectionSource } from '../unix-listener.ts';
+import { ServerConnection, type ServerMethods } from './server-connection.ts';
+
+export interface TtrpcServerDependencies {
+  readonly services: readonly ServedService[];
+  readonly log: Logger;
+  /** Shared with other servers of the process; one of its own when absent. */
+  readonly calls?: InFlightCalls;
+}
+
+export interface TtrpcServerOptions {
+  /** Refuses peers whose user is not the one of this process, as containerd does on its ttrpc socket. */
+  readonly sameUserOnly?: boolean;
+}
+
+export class TtrpcServer implements AsyncDisposable {
+  readonly #log: Logger;
+  readonly #calls: InFlightCalls;
+  readonly #options: TtrpcServerOptions;
+  readonly #methods: ServerMethods;
+  readonly #connections = new Set<ServerConnection>();
+  #stopping = false;
+
+  constructor(dependencies: TtrpcServerDependencies, options: TtrpcServerOptions = {}) {
+    this.#log = dependencies.log;
+    this.#calls = dependencies.calls ?? new InFlightCalls();
+    this.#options = options;
+    this.#methods = new Map(
+      dependencies.services.map((served) => [
+        served.service.typeName,
+        new Map(
+          servedMethods(served).map((method): [string, ServedMethod] => [method.descriptor.name, method]),
+        ),
+      ]),
+    );
+  }
+
+  /** Serves the connections of `source`. */
+  attach(source: ConnectionSource): void {
+    source.onConnection((accepted) => {
+      try {
+        this.#checkPeer(accepted);
+      } catch (error) {
+        this.#log.warn({ error }, 'refused a ttrpc connection');
+        accepted.socket.destroy();
+        return;
+      }
+      this.serveSocket(accepted.socket);
+    });
+  }
+
+  /** Serves one connection, which then belongs to the server. */
+  serveSocket(socket: Socket): void {
+    if (this.#stopping) {
+      socket.destroy();
+      return;
+    }
+    const connection = new ServerConnection(socket, {
+      log: this.#log,
+      calls: this.#calls,
+      methods: this.#methods,
+    });
+    this.#connections.add(connection);
+    void connection.closed.then(() => this.#connections.delete(connection));
+  }
+
+  /** The calls being worked on, oldest first. */
+  inFlight(): readonly InFlightCall[] {
+    return this.#calls.list();
+  }
+
+  /**
+   * Closes connections as they become idle, for `graceMs`; then tells the calls that are left by their signals and
+   * closes the rest. Listeners are closed by whoever made them.
+   */
+  async shutdown(graceMs: number): Promise<void> {
+    this.#stopping = true;
+    const connections = [...this.#connections];
+    const { promise: graceOver, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, graceMs);
+    const idle = Promise.all(connections.map((connection) => connection.endWhenIdle()));
+    await Promise.race([idle, graceOver]);
+    clearTimeout(timer);
+    for (const connection of connections) connection.abort(unavailable('the server is shutting down'));
+    const { promise: abandoned, resolve: abandon } = Promise.withResolvers<void>();
+    const last = setTimeout(abandon, limits.grpcAbandonMs);
+    await Promise.race([idle, abandoned]);
+    clearTimeout(last);
+    for (const connection of connections) connection.destroy();
+    await Promise.all(connections.map((connection) => connection.closed));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.shutdown(0);
+  }
+
+  #checkPeer(accepted: Accepted): void {
+    if (this.#options.sameUserOnly !== true) return;
+    const { uid, pid } = accepted.peer();
+    if (uid !== process.getuid?.())
+      throw permissionDenied(`process ${pid} runs as user ${uid}; only the daemon's own user may connect`);
+  }
+}
