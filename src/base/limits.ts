@@ -60,6 +60,12 @@ export const limits = {
   tarHeaderBytes: 1024 * 1024,
   /** Segments of one sparse file in a tar archive: what the map may take in memory. */
   tarSparseSegments: 100_000,
+  /** JavaScript heap of the worker that unpacks one layer: room for about a million entries. */
+  applyWorkerHeapMb: 512,
+  /** Layers that are unpacked side by side, even on one core: they also wait for the network. */
+  minApplyWorkers: 4,
+  /** How long a spare apply worker is kept after the last layer. */
+  spareApplyWorkerMs: 10_000,
   /** Time that clean-up of a failed step may take under its own signal. */
   cleanupMs: 10_000,
   /** Time-outs of containerd for its shims. */
@@ -68,8 +74,9 @@ export const limits = {
   shimShutdownMs: 3_000,
   shimStartMs: 10_000,
   taskStateMs: 2_000,
-  /** Events that wait for one subscriber; containerd has no bound, and a subscriber that sleeps fills its memory. */
+  /** Events, and their bytes, that wait for one subscriber: containerd has no bound (docs/decisions/0040). */
   eventSubscriberQueue: 65_536,
+  eventSubscriberBytes: 64 * 1024 * 1024,
   /** Events of a shim that wait for the daemon to come back. */
   shimEventQueue: 2048,
   /** One event on its way from a shim to the daemon. */
