@@ -169,6 +169,8 @@ export interface TerminalOperations {
   consoleSocket(path: string): Promise<ConsoleSocket>;
   resize(fd: number, size: TerminalSize): void;
   size(fd: number): TerminalSize;
+  /** O_NONBLOCK on the open file behind the descriptor, for everybody who has it. */
+  setNonBlocking(fd: number): void;
   /** cfmakeraw on the descriptor; dispose restores it. */
   makeRaw(fd: number): Disposable;
 }

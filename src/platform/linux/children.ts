@@ -8,7 +8,6 @@
  * An adopted process has another parent until that one exits. If it dies first, its parent may reap it: then its
  * status is asked of the pidfd, and 255 stands for a status that the kernel did not keep.
  */
-import { closeSync } from 'node:fs';
 import { isMainThread } from 'node:worker_threads';
 import { notFound } from '../../base/errors.ts';
 import { limits } from '../../base/limits.ts';
@@ -127,7 +126,7 @@ export class Children {
     const exit: ProcessExit = { pid: child.pid, status, exitedAt: now() };
     child.watch?.[Symbol.dispose]();
     clearInterval(child.timer);
-    if (child.pidfd !== undefined) closeSync(child.pidfd);
+    if (child.pidfd !== undefined) libc.closeDescriptor(child.pidfd);
     this.#running.delete(child.pid);
     this.#remember(exit);
     if (this.#running.size === 0 && this.#listening) {

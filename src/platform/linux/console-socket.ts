@@ -4,7 +4,7 @@
  * Made by libc and not by node:net, which would read the message and drop the descriptor that travels with it.
  * Nobody but our user can connect: the mode is set before the socket listens.
  */
-import { chmodSync, closeSync, rmSync } from 'node:fs';
+import { chmodSync, rmSync } from 'node:fs';
 import { ContainerdError } from '../../base/errors.ts';
 import { withNodeErrors } from '../errno.ts';
 import type { ConsoleSocket } from '../platform.ts';
@@ -34,7 +34,7 @@ export class LinuxConsoleSocket implements ConsoleSocket {
       withNodeErrors(() => chmodSync(path, 0o600));
       libc.check('listen', path, libc.listen(fd, 1));
     } catch (error) {
-      closeSync(fd);
+      libc.closeDescriptor(fd);
       if (bound) rmSync(path, { force: true });
       throw error;
     }
@@ -53,7 +53,7 @@ export class LinuxConsoleSocket implements ConsoleSocket {
     } catch (error) {
       throw ContainerdError.from(error);
     } finally {
-      if (connection !== undefined) closeSync(connection);
+      if (connection !== undefined) libc.closeDescriptor(connection);
     }
   }
 
@@ -62,7 +62,7 @@ export class LinuxConsoleSocket implements ConsoleSocket {
     // Waiting calls let go of the descriptor before it is closed: abort listeners run here and now.
     this.#closed.abort(new ContainerdError('Canceled', `console socket ${this.path} was closed`));
     await Promise.resolve();
-    closeSync(this.#fd);
+    libc.closeDescriptor(this.#fd);
     rmSync(this.path, { force: true });
   }
 }

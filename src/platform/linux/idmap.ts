@@ -80,7 +80,7 @@ export class IdMapping implements Disposable {
       }
       libc.check('move_mount', target, libc.moveMount(tree, target));
     } finally {
-      closeSync(tree);
+      libc.closeDescriptor(tree);
     }
   }
 

@@ -70,7 +70,11 @@ export const CLONE_FS = 0x200;
 export const unshare: (flags: number) => number = library.func('int unshare(int)');
 export const chroot: (path: string) => number = library.func('int chroot(const char *)');
 export const chdir: (path: string) => number = library.func('int chdir(const char *)');
-export const closeDescriptor: (fd: number) => number = library.func('int close(int)');
+const close: (fd: number) => number = library.func('int close(int)');
+/** For descriptors made by calls of this file, which Node does not know: in workers it warns about such. */
+export const closeDescriptor = (fd: number): void => {
+  close(fd);
+};
 
 // Mounts.
 export const mount: (
@@ -204,7 +208,6 @@ export const spawnAttributesSetMask: (attributes: Buffer, set: Buffer) => number
 export const spawnAttributesSetDefault: (attributes: Buffer, set: Buffer) => number = library.func(
   'int posix_spawnattr_setsigdefault(void *, const void *)',
 );
-export const sigfillset: (set: Buffer) => number = library.func('int sigfillset(void *)');
 export const sigemptyset: (set: Buffer) => number = library.func('int sigemptyset(void *)');
 export const WNOHANG = 1;
 export const waitpid: (pid: number, status: Pointer, options: number) => number = library.func(
@@ -222,6 +225,7 @@ export const PIDFD_GET_INFO = 0xc040_ff0b;
 export const TCSANOW = 0;
 export const TIOCGWINSZ = 0x5413;
 export const TIOCSWINSZ = 0x5414;
+export const FIONBIO = 0x5421;
 export const TIOCSPTLCK = 0x4004_5431;
 export const TIOCGPTPEER = 0x5441;
 export const ioctl: (fd: number, request: number, argument: Buffer) => number = library.func(

@@ -41,7 +41,7 @@ function configure(fd: number, key: string, value: string): void {
 function mountLayerByLayer(request: OverlayRequest): void {
   using cleanup = new DisposableStack();
   const context = libc.check('fsopen', 'overlay', libc.fsopen('overlay'));
-  cleanup.defer(() => closeSync(context));
+  cleanup.defer(() => libc.closeDescriptor(context));
   configure(context, 'source', request.source === '' ? 'overlay' : request.source);
   for (const option of request.data) {
     const equals = option.indexOf('=');
@@ -56,7 +56,7 @@ function mountLayerByLayer(request: OverlayRequest): void {
     libc.check('fsconfig', 'ro', libc.fsconfig(context, libc.FSCONFIG_SET_FLAG, 'ro', null));
   libc.check('mount overlay', request.target, libc.fsconfig(context, libc.FSCONFIG_CMD_CREATE, null, null));
   const tree = libc.check('fsmount', request.target, libc.fsmount(context, mountAttributes(request.flags)));
-  cleanup.defer(() => closeSync(tree));
+  cleanup.defer(() => libc.closeDescriptor(tree));
   libc.check('move_mount', request.target, libc.moveMount(tree, request.target));
 }
 

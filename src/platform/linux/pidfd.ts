@@ -3,7 +3,6 @@
  * Linux 6.15) and fills it in only when the process has been reaped by its parent, so it is waited for, in bounded
  * time. Older kernels answer ENOTTY or EINVAL, or leave the bit out: then the status is not known.
  */
-import { closeSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { errnoName, fromErrno } from '../errno.ts';
 import type { ProcessExit } from '../platform.ts';
@@ -59,6 +58,6 @@ export async function foreignExit(pid: number, signal: AbortSignal): Promise<Pro
     const status = await awaitReaping(pidfd, signal);
     return status === undefined ? undefined : { pid, status, exitedAt };
   } finally {
-    closeSync(pidfd);
+    libc.closeDescriptor(pidfd);
   }
 }

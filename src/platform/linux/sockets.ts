@@ -1,5 +1,4 @@
 /** Unix sockets on Linux: who is on the other end, and descriptors that come over. unix(7), cmsg(3). */
-import { closeSync } from 'node:fs';
 import { failedPrecondition, invalidArgument, unavailable } from '../../base/errors.ts';
 import { limits } from '../../base/limits.ts';
 import type { SocketOperations } from '../platform.ts';
@@ -27,7 +26,7 @@ export class LinuxSockets implements SocketOperations {
       const data = Buffer.from(bytes);
       libc.check('sendto', path, libc.sendto(fd, data, data.length, 0, address, length));
     } finally {
-      closeSync(fd);
+      libc.closeDescriptor(fd);
     }
   }
 }
@@ -84,7 +83,7 @@ export function receiveDescriptor(fd: number): number {
   const received = passedDescriptors(control.subarray(0, Number(message.readBigUInt64LE(40))));
   const [first, ...rest] = received;
   if (first !== undefined && rest.length === 0) return first;
-  for (const extra of received) closeSync(extra);
+  for (const extra of received) libc.closeDescriptor(extra);
   if (length === 0) throw unavailable('the peer closed the socket without sending a descriptor');
   throw failedPrecondition(`the peer sent ${received.length} descriptors where one was expected`);
 }

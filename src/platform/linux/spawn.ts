@@ -70,7 +70,8 @@ function setAttributes(attributes: Buffer, request: SpawnRequest): void {
   let flags = libc.POSIX_SPAWN_SETSIGDEF | libc.POSIX_SPAWN_SETSIGMASK;
   libc.sigemptyset(signals);
   must('posix_spawnattr_setsigmask', libc.spawnAttributesSetMask(attributes, signals));
-  libc.sigfillset(signals);
+  // Not by sigfillset(3), which leaves out glibc's own two: those would be ignored in the child.
+  signals.fill(0xff);
   must('posix_spawnattr_setsigdefault', libc.spawnAttributesSetDefault(attributes, signals));
   // A new session is a new group too, and setpgid(2) is refused to a session leader.
   if (request.newSession === true) flags |= libc.POSIX_SPAWN_SETSID;

@@ -45,6 +45,12 @@ export class LinuxTerminals implements TerminalOperations {
     return { rows: winsize.readUInt16LE(0), columns: winsize.readUInt16LE(2) };
   }
 
+  setNonBlocking(fd: number): void {
+    const on = Buffer.alloc(4);
+    on.writeInt32LE(1);
+    libc.check('ioctl', 'FIONBIO', libc.ioctl(fd, libc.FIONBIO, on));
+  }
+
   makeRaw(fd: number): Disposable {
     const before = Buffer.alloc(termiosBytes);
     libc.check('tcgetattr', '', libc.tcgetattr(fd, before));

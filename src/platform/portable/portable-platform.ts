@@ -26,12 +26,12 @@ const terminals: TerminalOperations = {
   consoleSocket: async () => lacking('terminals.consoleSocket')(),
   resize: lacking('terminals.resize'),
   size: lacking('terminals.size'),
+  setNonBlocking: lacking('terminals.setNonBlocking'),
   makeRaw: lacking('terminals.makeRaw'),
 };
 
 const sockets: SocketOperations = {
   peerCredentials: lacking('sockets.peerCredentials'),
-  sendDatagram: lacking('sockets.sendDatagram'),
   sendDatagram: lacking('sockets.sendDatagram'),
 };
 

@@ -1,0 +1,228 @@
+import assert from 'node:assert/strict';
+import {
+  closeSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+import { Worker } from 'node:worker_threads';
+import { hasCode } from '../../base/errors.ts';
+import { LinuxProcesses } from './processes.ts';
+
+const env = { PATH: '/usr/bin:/bin' };
+const descriptors = (): string[] => readdirSync('/proc/self/fd').sort();
+
+function shell(processes: LinuxProcesses, script: string): number {
+  return processes.spawn({ file: 'sh', args: ['-c', script], env, stdio: ['null', 'null', 'null'] });
+}
+
+/** Runs a script with its stdout in a file and returns what it wrote there. */
+async function outputOf(processes: LinuxProcesses, script: string): Promise<string> {
+  const folder = mkdtempSync(join(tmpdir(), 'gantry-processes-'));
+  const out = openSync(join(folder, 'out'), 'w');
+  try {
+    const pid = processes.spawn({
+      file: 'sh',
+      args: ['-c', script],
+      env,
+      stdio: ['null', out, out],
+    });
+    await processes.exited(pid);
+    return readFileSync(join(folder, 'out'), 'utf8');
+  } finally {
+    closeSync(out);
+    rmSync(folder, { recursive: true });
+  }
+}
+
+describe('children', () => {
+  test('exit codes and signals come out as shells report them', async () => {
+    const processes = new LinuxProcesses();
+    assert.equal((await processes.exited(shell(processes, 'exit 0'))).status, 0);
+    assert.equal((await processes.exited(shell(processes, 'exit 42'))).status, 42);
+    assert.equal((await processes.exited(shell(processes, 'kill -TERM $$'))).status, 143);
+    const pid = shell(processes, 'exec sleep 100');
+    processes.kill(pid, 9);
+    assert.equal((await processes.exited(pid)).status, 137);
+  });
+
+  test('every caller gets the same answer, before and after the exit', async () => {
+    const processes = new LinuxProcesses();
+    const pid = shell(processes, 'exit 7');
+    const [first, second] = await Promise.all([processes.exited(pid), processes.exited(pid)]);
+    assert.equal(first.status, 7);
+    assert.deepEqual(second, first);
+    assert.deepEqual(await processes.exited(pid), first);
+    assert.equal(processes.isAlive(pid), false);
+  });
+
+  test('200 children leave no descriptor and no zombie behind', async () => {
+    const processes = new LinuxProcesses();
+    await processes.exited(shell(processes, 'exit 0'));
+    const before = descriptors();
+    const pids = Array.from({ length: 200 }, (_, index) => shell(processes, `exit ${index % 100}`));
+    const exits = await Promise.all(pids.map((pid) => processes.exited(pid)));
+    assert.deepEqual(
+      exits.map(({ status }) => status),
+      pids.map((_, index) => index % 100),
+    );
+    for (const pid of pids) assert.equal(existsSync(`/proc/${pid}`), false, `zombie ${pid}`);
+    assert.deepEqual(descriptors(), before);
+  });
+
+  test('descriptors arrive in the order asked for, though their numbers overlap, and no others do', async () => {
+    const processes = new LinuxProcesses();
+    const folder = mkdtempSync(join(tmpdir(), 'gantry-descriptors-'));
+    const names = ['a', 'b', 'c', 'd'];
+    const fds = names.map((name) => openSync(join(folder, name), 'w+'));
+    try {
+      // The last position is below the numbers of the others and the first ones are targets of later ones.
+      const stdio = [1, 0, 2, ...fds];
+      const script = names.map((_, index) => `readlink /proc/self/fd/${index + 3} >&${index + 3}`).join(';');
+      const pid = processes.spawn({ file: 'sh', args: ['-c', script], env, stdio });
+      assert.equal((await processes.exited(pid)).status, 0);
+      for (const name of names)
+        assert.equal(readFileSync(join(folder, name), 'utf8'), `${join(folder, name)}\n`);
+      const list = await outputOf(processes, 'ls /proc/self/fd');
+      // 3 is ls reading the directory.
+      assert.equal(list, '0\n1\n2\n3\n');
+    } finally {
+      for (const fd of fds) closeSync(fd);
+      rmSync(folder, { recursive: true });
+    }
+  });
+
+  test('stdin and stdout may be swapped', async () => {
+    const processes = new LinuxProcesses();
+    const pid = processes.spawn({ file: 'sleep', args: ['100'], env, stdio: [1, 0, 'null', 1] });
+    const target = (owner: number | 'self', fd: number): string => readlinkSync(`/proc/${owner}/fd/${fd}`);
+    try {
+      assert.deepEqual(
+        [0, 1, 2, 3].map((fd) => target(pid, fd)),
+        [target('self', 1), target('self', 0), '/dev/null', target('self', 1)],
+      );
+    } finally {
+      processes.kill(pid, 9);
+      await processes.exited(pid);
+    }
+  });
+
+  test('signals are neither blocked nor ignored in a child, though Node ignores SIGPIPE', async () => {
+    const status = await outputOf(new LinuxProcesses(), 'cat /proc/self/status');
+    assert.match(status, /^SigBlk:\s0{16}$/m);
+    assert.match(status, /^SigIgn:\s0{16}$/m);
+  });
+
+  test('a child can have its own group or session, and a working directory', async () => {
+    const processes = new LinuxProcesses();
+    for (const wish of [{ newProcessGroup: true }, { newSession: true }] as const) {
+      const pid = processes.spawn({ file: 'sleep', args: ['100'], env, stdio: [], ...wish });
+      const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
+      assert.equal(fields[2], String(pid));
+      assert.equal(fields[3] === String(pid), 'newSession' in wish);
+      processes.kill(-pid, 9);
+      assert.equal((await processes.exited(pid)).status, 137);
+    }
+    const pid = processes.spawn({
+      file: 'sh',
+      args: ['-c', 'test "$(pwd)" = /usr'],
+      cwd: '/usr',
+      env,
+      stdio: [],
+    });
+    assert.equal((await processes.exited(pid)).status, 0);
+  });
+
+  test('a missing program, working directory or process is NotFound', async () => {
+    const processes = new LinuxProcesses();
+    const isNotFound = (error: unknown): boolean => hasCode(error, 'NotFound');
+    const before = descriptors();
+    assert.throws(() => processes.spawn({ file: 'no-such-program', args: [], env, stdio: [] }), isNotFound);
+    assert.throws(() => processes.spawn({ file: '/no/such', args: [], env, stdio: [] }), isNotFound);
+    assert.throws(
+      () => processes.spawn({ file: 'true', args: [], cwd: '/no/such', env, stdio: [] }),
+      isNotFound,
+    );
+    await assert.rejects(processes.exited(0x3f_ffff), isNotFound);
+    assert.throws(() => processes.kill(0x3f_ffff, 0), isNotFound);
+    assert.deepEqual(descriptors(), before);
+  });
+
+  test('a process adopted as subreaper gives its status, whoever made it', async () => {
+    const processes = new LinuxProcesses();
+    processes.becomeSubreaper();
+    const folder = mkdtempSync(join(tmpdir(), 'gantry-adopt-'));
+    const go = join(folder, 'go');
+    // The grandchild ends only when the file is there, so it outlives its parent.
+    const orphan = `(until [ -e ${go} ]; do sleep 0.01; done; exit 5) & echo $! > ${folder}/pid`;
+    await processes.exited(shell(processes, orphan));
+    const pid = Number(readFileSync(join(folder, 'pid'), 'utf8'));
+    processes.adopt(pid);
+    const exited = processes.exited(pid);
+    closeSync(openSync(go, 'w'));
+    assert.equal((await exited).status, 5);
+    rmSync(folder, { recursive: true });
+  });
+
+  test('a foreign process tells its status, and waiting for it can be given up', async () => {
+    const processes = new LinuxProcesses();
+    const observer = new LinuxProcesses();
+    const pid = shell(processes, 'exec sleep 100');
+    const before = descriptors();
+    await assert.rejects(observer.foreignExited(pid, { signal: AbortSignal.timeout(20) }), (error) =>
+      hasCode(error, 'DeadlineExceeded'),
+    );
+    assert.deepEqual(descriptors(), before);
+    const foreign = observer.foreignExited(pid, { signal: AbortSignal.timeout(10_000) });
+    const own = processes.exited(pid);
+    processes.kill(pid, 15);
+    assert.equal((await own).status, 143);
+    const exit = await foreign;
+    // Kernels before 6.15 do not keep it.
+    if (exit !== undefined) assert.equal(exit.status, 143);
+    assert.equal(await observer.foreignExited(pid, { signal: AbortSignal.timeout(10_000) }), undefined);
+  });
+
+  test('the pid of a process is told from its reuse by its start', async () => {
+    const processes = new LinuxProcesses();
+    const ticks = processes.startTicks(process.pid);
+    assert.ok(ticks !== undefined && ticks > 0n);
+    assert.equal(processes.startTicks(process.pid), ticks);
+    assert.equal(processes.startTicks(0x3f_ffff), undefined);
+    assert.equal(processes.isAlive(process.pid), true);
+    assert.equal(processes.isAlive(0x3f_ffff), false);
+  });
+
+  test('oom_score_adj is set as far as we may', async () => {
+    const processes = new LinuxProcesses();
+    const pid = shell(processes, 'exec sleep 100');
+    try {
+      assert.equal(processes.setOomScoreAdjust(pid, 300), 300);
+      assert.equal(processes.setOomScoreAdjust(pid, 5000), 1000);
+      const lowest = processes.setOomScoreAdjust(pid, -999);
+      assert.equal(Number(readFileSync(`/proc/${pid}/oom_score_adj`, 'utf8')), lowest);
+      assert.ok(lowest === -999 || lowest === 1000);
+    } finally {
+      processes.kill(pid, 9);
+      await processes.exited(pid);
+    }
+  });
+
+  test('children are waited for in a worker thread too, where no signal arrives', async () => {
+    const worker = new Worker(new URL('./processes.test-worker.ts', import.meta.url));
+    const message = await new Promise((resolve, reject) => {
+      worker.once('message', resolve);
+      worker.once('error', reject);
+      worker.once('exit', () => reject(new Error('the worker ended early')));
+    });
+    assert.equal(message, 9);
+    await worker.terminate();
+  });
+});
