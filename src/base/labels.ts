@@ -1,4 +1,7 @@
-/** Labels on stored objects: bounded, and a label set to "" is a label deleted (containerd's rule). */
+/**
+ * Labels on stored objects: bounded, and a label set to "" is a label deleted (containerd's rule).
+ * Keys come from clients, so they are never looked up along a prototype.
+ */
 import { invalidArgument } from './errors.ts';
 import { limits } from './limits.ts';
 
@@ -18,3 +21,9 @@ export function checkLabels(labels: Labels): void {
 export function withoutEmptyLabels(labels: Labels): Labels {
   return Object.fromEntries(Object.entries(labels).filter(([, value]) => value !== ''));
 }
+
+export const labelOf = (labels: Labels, key: string): string | undefined =>
+  Object.hasOwn(labels, key) ? labels[key] : undefined;
+
+export const withLabel = (labels: Labels, key: string, value: string): Labels =>
+  Object.fromEntries([...Object.entries(labels).filter(([name]) => name !== key), [key, value]]);

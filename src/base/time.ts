@@ -27,3 +27,17 @@ export function formatInstant(instant: Instant): string {
   const fraction = String(instant % 1_000_000_000n).padStart(9, '0');
   return `${new Date(Number(seconds) * 1000).toISOString().slice(0, 19)}.${fraction}Z`;
 }
+
+const rfc3339 =
+  /^(?<seconds>\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})(?:\.(?<fraction>\d{1,9})\d*)?(?<zone>Z|[+-]\d{2}:\d{2})$/;
+
+/** RFC 3339 text, nothing rounded; undefined for another form. */
+export function parseInstant(text: string): Instant | undefined {
+  const match = rfc3339.exec(text);
+  const seconds = match?.groups?.['seconds'];
+  if (seconds === undefined) return undefined;
+  const ms = Date.parse(`${seconds}${match?.groups?.['zone'] ?? 'Z'}`);
+  if (Number.isNaN(ms)) return undefined;
+  const fractionNs = BigInt((match?.groups?.['fraction'] ?? '').padEnd(9, '0'));
+  return (BigInt(ms) * nanosecondsPerMs + fractionNs) as Instant;
+}

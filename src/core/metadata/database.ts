@@ -6,6 +6,7 @@
  * WAL with synchronous=FULL: a commit survives a power cut. Integers come back as bigint, so that nanosecond times
  * keep all of their digits.
  */
+import assert from 'node:assert/strict';
 import { DatabaseSync, type SQLInputValue, type SQLOutputValue, type StatementSync } from 'node:sqlite';
 import { ContainerdError, internal, resourceExhausted } from '../../base/errors.ts';
 
@@ -36,6 +37,7 @@ export class Database implements Disposable {
   readonly #statements = new Map<string, StatementSync>();
   readonly #sql: Sql;
   #pending: PendingWrite[] = [];
+  #exclusive = false;
   #closed = false;
 
   /** `path` is a file, or ":memory:". Errors: FailedPrecondition when a newer Gantry made it. */
@@ -65,15 +67,49 @@ export class Database implements Disposable {
     });
   }
 
+  /**
+   * Holds back everybody else's writes while `work` runs, so that what it reads over many turns is one state and what
+   * it writes at the end (once, durable at once) belongs to that state. Reads of others go on. For the collector only:
+   * one at a time.
+   */
+  async exclusive<Result>(
+    work: (writeOnce: <Value>(write: (sql: Sql) => Value) => Value) => Promise<Result>,
+  ): Promise<Result> {
+    assert(!this.#exclusive, 'the database is already held');
+    if (this.#pending.length > 0) this.#flush();
+    this.#exclusive = true;
+    try {
+      return await work((write) => this.#writeNow(write));
+    } finally {
+      this.#exclusive = false;
+      if (!this.#closed) this.#flush();
+    }
+  }
+
   [Symbol.dispose](): void {
     if (this.#closed) return;
+    this.#exclusive = false;
     this.#flush();
     this.#closed = true;
     this.#statements.clear();
     this.#connection.close();
   }
 
+  #writeNow<Value>(write: (sql: Sql) => Value): Value {
+    if (this.#closed) throw internal('metadata database is closed');
+    this.#connection.exec('BEGIN IMMEDIATE');
+    try {
+      const value = write(this.#sql);
+      this.#connection.exec('COMMIT');
+      return value;
+    } catch (error) {
+      if (this.#connection.isTransaction) this.#connection.exec('ROLLBACK');
+      throw databaseError(error);
+    }
+  }
+
   #flush(): void {
+    if (this.#exclusive) return;
     const writes = this.#pending;
     this.#pending = [];
     if (writes.length === 0) return;

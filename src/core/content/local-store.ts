@@ -1,0 +1,180 @@
+/**
+ * Blobs and ingests on disk, without namespaces or labels: those are core/metadata's, which composes this store.
+ *
+ *   blobs/<algorithm>/<hex>                       mode 0444, complete and synced before it has this name
+ *   ingest/<sha256 of ref>/{ref,startedat,updatedat,total,data}
+ *
+ * The layout is containerd's, so either may open the other's directory. Plain node:fs, no FFI. `kill -9` between any
+ * two steps leaves an ingest that resumes (its hash is taken again from disk) or a blob that nobody lists.
+ */
+import { createHash } from 'node:crypto';
+import { closeSync, fsyncSync, mkdirSync, openSync } from 'node:fs';
+import { open, opendir, readdir, rm, stat, unlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Digest, digestAlgorithm, digestHex, parseDigest } from '../../base/digest.ts';
+import { notFound, wrap } from '../../base/errors.ts';
+import type { IngestRef } from '../../base/identifiers.ts';
+import { type Instant, instantOfNs } from '../../base/time.ts';
+import { errnoName, fromNodeError } from '../../platform/errno.ts';
+import { BlobReader } from './blob-reader.ts';
+import type { ContentReader, IngestStatus, WriterOptions } from './content-store.ts';
+import {
+  absentIsUndefined,
+  dataFile,
+  hashFile,
+  makeIngest,
+  readIngest,
+  writeTotal,
+} from './ingest-directory.ts';
+import { LocalWriter } from './local-writer.ts';
+import { RefLocks } from './ref-locks.ts';
+
+export interface BlobInfo {
+  readonly digest: Digest;
+  readonly sizeBytes: number;
+  readonly modifiedAt: Instant;
+}
+
+export class LocalContentStore {
+  readonly #root: string;
+  readonly #locks = new RefLocks();
+
+  /** Makes `root` where it is absent. One process may use it at a time. */
+  constructor(root: string) {
+    this.#root = root;
+    for (const [directory, mode] of [
+      [root, 0o700],
+      [join(root, 'ingest'), 0o755],
+      [join(root, 'blobs'), 0o755],
+      [join(root, 'blobs', 'sha256'), 0o755],
+    ] as const)
+      mkdirSync(directory, { recursive: true, mode });
+    for (const directory of [root, join(root, 'blobs')]) syncDirectory(directory);
+  }
+
+  /** Errors: NotFound. */
+  async blob(digest: Digest): Promise<BlobInfo> {
+    const status = await stat(this.#blobPath(digest), { bigint: true }).catch(absentIsUndefined);
+    if (status === undefined) throw notFound('content', digest);
+    return { digest, sizeBytes: Number(status.size), modifiedAt: instantOfNs(status.mtimeNs) };
+  }
+
+  /** Errors: NotFound. */
+  async open(digest: Digest): Promise<ContentReader> {
+    try {
+      const handle = await open(this.#blobPath(digest), 'r');
+      try {
+        return new BlobReader(handle, { digest, sizeBytes: (await handle.stat()).size });
+      } catch (error) {
+        await handle.close();
+        throw error;
+      }
+    } catch (error) {
+      if (errnoName(error) === 'ENOENT') throw notFound('content', digest);
+      throw wrap(`open content ${digest}`, fromNodeError(error));
+    }
+  }
+
+  /** Every blob on disk, in no order. Files with other names are none. */
+  async *blobs(): AsyncGenerator<Digest> {
+    for (const algorithm of await readdir(join(this.#root, 'blobs'))) {
+      for await (const entry of await opendir(join(this.#root, 'blobs', algorithm))) {
+        const digest = digestOfName(algorithm, entry.name);
+        if (digest !== undefined) yield digest;
+      }
+    }
+  }
+
+  /** Removing an absent blob is not an error. Open readers keep their bytes. */
+  async removeBlob(digest: Digest): Promise<void> {
+    await unlink(this.#blobPath(digest)).catch(absentIsUndefined);
+  }
+
+  /** Opens or resumes. Errors: Unavailable while another writer has the ref, ResourceExhausted. */
+  async writer(
+    { ref, totalBytes = 0, expected }: WriterOptions,
+    shownRef: string = ref,
+  ): Promise<LocalWriter> {
+    const directory = this.#ingestPath(ref);
+    using cleanup = new DisposableStack();
+    const lock = cleanup.use(this.#locks.acquire(directory, shownRef));
+    try {
+      const found = await readIngest(directory);
+      const restarts =
+        found !== undefined && totalBytes > 0 && found.totalBytes > 0 && totalBytes !== found.totalBytes;
+      const resumed = found?.ref === ref && !restarts ? found : undefined;
+      const startedAt = resumed?.startedAt ?? (await makeIngest(directory, ref, totalBytes));
+      if (resumed?.totalBytes === 0 && totalBytes > 0) await writeTotal(directory, totalBytes);
+      const offsetBytes = resumed?.offsetBytes ?? 0;
+      const digester = await hashFile(dataFile(directory), offsetBytes);
+      // The write position is given with each write, so the handle needs no append mode.
+      const handle = await open(dataFile(directory), resumed?.offsetBytes ? 'r+' : 'w', 0o666);
+      cleanup.move();
+      return new LocalWriter({
+        directory,
+        handle,
+        lock,
+        ref,
+        totalBytes: totalBytes > 0 ? totalBytes : (resumed?.totalBytes ?? 0),
+        expected,
+        startedAt,
+        offsetBytes,
+        digester,
+        blobPath: (digest) => this.#blobPath(digest),
+      });
+    } catch (error) {
+      throw wrap(`open ingest ${shownRef}`, fromNodeError(error));
+    }
+  }
+
+  /** Errors: NotFound. */
+  async status(ref: IngestRef): Promise<IngestStatus> {
+    const status = await readIngest(this.#ingestPath(ref));
+    if (status === undefined) throw notFound('ingest', ref);
+    return status;
+  }
+
+  /** Drops the ingest even while it is being written: that writer's commit then answers NotFound. Errors: NotFound. */
+  async abort(ref: IngestRef): Promise<void> {
+    const directory = this.#ingestPath(ref);
+    if ((await stat(directory).catch(absentIsUndefined)) === undefined) throw notFound('ingest', ref);
+    await rm(directory, { recursive: true, force: true });
+  }
+
+  /** Drops the ingests that `keep` does not know, half-made ones included; those being written stay. */
+  async pruneIngests(keep: (ref: IngestRef) => boolean): Promise<void> {
+    for (const name of await readdir(join(this.#root, 'ingest'))) {
+      const directory = join(this.#root, 'ingest', name);
+      if (this.#locks.isHeld(directory)) continue;
+      const status = await readIngest(directory);
+      if (status !== undefined && keep(status.ref)) continue;
+      // Asked again after the wait: a writer may have come for it.
+      if (!this.#locks.isHeld(directory)) await rm(directory, { recursive: true, force: true });
+    }
+  }
+
+  #blobPath(digest: Digest): string {
+    return join(this.#root, 'blobs', digestAlgorithm(digest), digestHex(digest));
+  }
+
+  #ingestPath(ref: IngestRef): string {
+    return join(this.#root, 'ingest', createHash('sha256').update(ref).digest('hex'));
+  }
+}
+
+function digestOfName(algorithm: string, hex: string): Digest | undefined {
+  try {
+    return parseDigest(`${algorithm}:${hex}`);
+  } catch {
+    return undefined;
+  }
+}
+
+function syncDirectory(path: string): void {
+  const descriptor = openSync(path, 'r');
+  try {
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
+}
