@@ -5,8 +5,8 @@
  * Differs from containerd, which lets a plugin's unknown keys pass in silence.
  */
 import { invalidArgument } from '../../base/errors.ts';
-import type { ConfigReader, ConfigTable } from './plugin.ts';
 import { formatDurationMs, parseDurationMs } from './duration.ts';
+import type { ConfigReader, ConfigTable } from './plugin.ts';
 
 /** What smol-toml makes of a document. Dates and times are classes of its own, which no setting of ours takes. */
 export type TomlValue = string | number | bigint | boolean | Date | TomlValue[] | TomlRecord;

@@ -2,8 +2,9 @@
  * A plugin is a plain value. The daemon lists them (daemon/builtins), the graph here puts them in order, and what
  * comes out is what `ctr plugins ls` shows. Types and ids are containerd's own.
  */
-import type { Context } from '../../base/context.ts';
+
 import type { Brand } from '../../base/brand.ts';
+import type { Context } from '../../base/context.ts';
 import type { Platform } from '../../oci/platform.ts';
 
 /** `io.containerd.content.v1` and so on. */
@@ -23,15 +24,15 @@ export interface PluginContext<Config> {
   readonly config: Config;
   readonly meta: PluginMeta;
   /** Persistent directory of this plugin, made on first use: `<root>/TYPE.ID`. */
-  rootDir(): string;
+  readonly rootDir: () => string;
   /** Volatile directory: `<state>/TYPE.ID`. */
-  stateDir(): string;
+  readonly stateDir: () => string;
   /** The one instance of a required type (and id). Errors: NotFound when it failed or is disabled. */
-  get<Instance>(token: PluginToken<Instance>): Instance;
+  readonly get: <Instance>(token: PluginToken<Instance>) => Instance;
   /** All working instances of a type by id. */
-  all<Instance>(type: PluginTypeToken<Instance>): ReadonlyMap<string, Instance>;
+  readonly all: <Instance>(type: PluginTypeToken<Instance>) => ReadonlyMap<string, Instance>;
   /** Disposed in reverse order when the daemon stops. */
-  onStop(resource: AsyncDisposable | Disposable): void;
+  readonly onStop: (resource: AsyncDisposable | Disposable) => void;
 }
 
 /** Names a plugin with the type of what it gives. */

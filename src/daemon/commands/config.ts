@@ -1,11 +1,11 @@
 /** `gantryd config …`: settings as TOML that the daemon reads back. */
 import { stringify } from 'smol-toml';
 import { silentLogger } from '../../base/logger.ts';
+import { portablePlatform } from '../../platform/portable/portable-platform.ts';
+import { InFlightCalls } from '../../wire/in-flight.ts';
 import { builtins } from '../builtins.ts';
 import { type CommandLine, Configuration, noDocument } from '../config/daemon-config.ts';
 import { loadDocument } from '../config/load.ts';
-import { portablePlatform } from '../../platform/portable/portable-platform.ts';
-import { InFlightCalls } from '../../wire/in-flight.ts';
 
 /** Every plugin reads its settings, and what it read is printed. */
 function print(configuration: Configuration): string {

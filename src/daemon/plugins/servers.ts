@@ -6,8 +6,8 @@ import { limits } from '../../base/limits.ts';
 import type { ConfigTable, Plugin } from '../../core/plugins/plugin.ts';
 import { GrpcServer } from '../../wire/grpc/server.ts';
 import { UnixListener } from '../../wire/unix-listener.ts';
-import type { BuiltinDependencies } from './dependencies.ts';
 import { definePlugin } from './define-plugin.ts';
+import type { BuiltinDependencies } from './dependencies.ts';
 import { grpcType, serverType, ttrpcType } from './tokens.ts';
 
 interface SocketConfig {
@@ -33,16 +33,16 @@ export function servers({ platform, log, calls, configuration }: BuiltinDependen
         maxSendBytes: table.integer('max_send_message_size', limits.grpcMessageBytes),
       };
     },
-    init: async (plugin) => {
-      const services = [...plugin.all(grpcType).values()].flat();
+    init: async ({ all, config, onStop }) => {
+      const services = [...all(grpcType).values()].flat();
       const server = new GrpcServer(
         { services, log, calls },
-        { maxMessageBytes: Math.max(plugin.config.maxRecvBytes, plugin.config.maxSendBytes) },
+        { maxMessageBytes: Math.max(config.maxRecvBytes, config.maxSendBytes) },
       );
-      plugin.onStop({ [Symbol.asyncDispose]: () => server.shutdown(limits.serverStopMs) });
-      const { uid, gid } = plugin.config;
+      onStop({ [Symbol.asyncDispose]: () => server.shutdown(limits.serverStopMs) });
+      const { uid, gid } = config;
       const listener = await UnixListener.listen(platform, configuration.address, { mode: 0o660, uid, gid });
-      plugin.onStop(listener);
+      onStop(listener);
       server.attach(listener);
       return listener;
     },
