@@ -1,0 +1,38 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { hasCode } from '../../base/errors.ts';
+import { type OutputTarget, parseOutput } from './log-uri.ts';
+
+void test('every form that clients write', () => {
+  const rows: [string, OutputTarget][] = [
+    ['', { kind: 'null' }],
+    ['/run/f/c-stdout', { kind: 'fifo', path: '/run/f/c-stdout' }],
+    ['/run/100%/x', { kind: 'fifo', path: '/run/100%/x' }],
+    ['fifo:///run/f', { kind: 'fifo', path: '/run/f' }],
+    ['file:///var/log/a%20b.log', { kind: 'file', path: '/var/log/a b.log' }],
+    ['file:///var/log/x?ignored=1', { kind: 'file', path: '/var/log/x' }],
+    ['binary:///bin/l', { kind: 'binary', path: '/bin/l', args: [], mustWriteReady: false }],
+    [
+      'binary:///bin/l?--id=a%3Db&flag&--id=second&x=1+2',
+      { kind: 'binary', path: '/bin/l', args: ['--id', 'a=b', 'flag', 'x', '1 2'], mustWriteReady: false },
+    ],
+    ['binary-v2:///bin/l?a=b', { kind: 'binary', path: '/bin/l', args: ['a', 'b'], mustWriteReady: true }],
+  ];
+  for (const [text, target] of rows) assert.deepEqual(parseOutput(text), target, text);
+});
+
+void test('what is refused, and how', () => {
+  const rows: [string, 'InvalidArgument' | 'Unimplemented'][] = [
+    ['relative', 'InvalidArgument'],
+    ['file://relative', 'InvalidArgument'],
+    ['binary:///x?a=%zz', 'InvalidArgument'],
+    ['/with\0zero', 'InvalidArgument'],
+    ['ttrpc+unix:///s?streaming_id=c', 'Unimplemented'],
+  ];
+  for (const [text, code] of rows)
+    assert.throws(
+      () => parseOutput(text),
+      (error) => hasCode(error, code),
+      text,
+    );
+});

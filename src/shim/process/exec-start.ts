@@ -1,0 +1,92 @@
+/** The story of an exec: registered with its process spec, then started by runc in the container. */
+import { rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { failedPrecondition, invalidArgument } from '../../base/errors.ts';
+import { TaskExecAddedSchema, TaskExecStartedSchema } from '../../wire/gen/containerd/events/task_pb.js';
+import { type Allowance, clampProcess } from '../bundle/clamp.ts';
+import { parseExact } from '../bundle/json-numbers.ts';
+import type { IoPaths } from '../io/stdio.ts';
+import { execWords } from '../runc/runc-arguments.ts';
+import type { Container } from './container.ts';
+import { watchExec } from './container-exit.ts';
+import { launch } from './launch.ts';
+import { TaskProcess } from './task-process.ts';
+
+export interface AddExec {
+  readonly execId: string;
+  /** A runtime spec's process, as JSON text. */
+  readonly spec: Uint8Array;
+  readonly io: IoPaths;
+}
+
+const specFile = (container: Container, execId: string): string =>
+  join(container.bundle, `exec-${execId}.json`);
+
+/** Errors: AlreadyExists, FailedPrecondition when init has ended, InvalidArgument for the spec. Returns notes of what was clamped. */
+export function addExec(container: Container, request: AddExec, allowance: Allowance): string[] {
+  const spec = parseSpec(request.spec);
+  spec.terminal = request.io.terminal;
+  const notes = clampProcess(spec, allowance);
+  container.addExec(new TaskProcess(request.execId, request.io));
+  try {
+    writeFileSync(specFile(container, request.execId), JSON.stringify(spec), { mode: 0o600 });
+  } catch (error) {
+    container.execs.delete(request.execId);
+    throw error;
+  }
+  const { events } = container.dependencies;
+  events.publish(container.namespace, '/tasks/exec-added', TaskExecAddedSchema, {
+    containerId: container.id,
+    execId: request.execId,
+  });
+  return notes;
+}
+
+function parseSpec(bytes: Uint8Array): { terminal?: boolean } {
+  try {
+    const spec = parseExact(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+    if (typeof spec === 'object' && spec !== null) return spec;
+  } catch (error) {
+    throw invalidArgument(`the process spec cannot be read: ${(error as Error).message}`, error);
+  }
+  throw invalidArgument('the process spec is no JSON object');
+}
+
+/** Errors: NotFound; FailedPrecondition when it or the container's init is not in the right phase; as runc says. */
+export async function startExec(container: Container, execId: string): Promise<number> {
+  const exec = container.process(execId);
+  if (container.init.phase !== 'running')
+    throw failedPrecondition(`cannot start a process in container ${container.id}: it is ${container.init.phase}`);
+  if (container.paused)
+    throw failedPrecondition(`cannot start a process in container ${container.id}: it is paused`);
+  await exec.startOnce(async () => {
+    const launched = await launch(container.dependencies, {
+      doing: 'OCI runtime exec failed',
+      directory: container.bundle,
+      pidFile: join(container.bundle, `exec-${execId}.pid`),
+      io: exec.io,
+      ioOwner: container.options.ioOwner,
+      owner: { namespace: container.namespace, id: container.id },
+      words: (consoleSocket) =>
+        execWords({
+          id: container.id,
+          processFile: specFile(container, execId),
+          pidFile: join(container.bundle, `exec-${execId}.pid`),
+          consoleSocket,
+        }),
+    });
+    exec.pid = launched.pid;
+    exec.streams = launched.streams;
+    watchExec(container, exec).catch((error: unknown) => {
+      container.dependencies.log.error({ error, id: container.id, execId }, 'lost track of a process');
+    });
+    container.save();
+    container.dependencies.events.publish(container.namespace, '/tasks/exec-started', TaskExecStartedSchema, {
+      containerId: container.id,
+      execId,
+      pid: launched.pid,
+    });
+  });
+  rmSync(specFile(container, execId), { force: true });
+  return exec.pid;
+}

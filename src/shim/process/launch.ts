@@ -1,0 +1,109 @@
+/**
+ * How runc is made to start a process with its descriptors or its terminal: the same for create, exec and restore.
+ * The shim must be a subreaper: the process becomes its child when runc has gone.
+ */
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Logger } from '../../base/logger.ts';
+import { internal } from '../../base/errors.ts';
+import type { ConsoleSocket, Platform, StdioTarget } from '../../platform/platform.ts';
+import type { Owner } from '../io/log-binary.ts';
+import { type IoOwner, type IoPaths, openStdio } from '../io/stdio.ts';
+import { Terminal } from '../io/terminal.ts';
+import type { Runc } from '../runc/runc.ts';
+import type { ProcessStreams } from './task-process.ts';
+
+export interface LaunchDependencies {
+  readonly platform: Platform;
+  readonly runc: Runc;
+  readonly log: Logger;
+}
+
+export interface LaunchRequest {
+  readonly doing: string;
+  readonly directory: string;
+  readonly pidFile: string;
+  readonly io: IoPaths;
+  readonly ioOwner: IoOwner;
+  readonly owner: Owner;
+  /** The subcommand, given where runc shall send the terminal. */
+  readonly words: (consoleSocket: string | undefined) => readonly string[];
+}
+
+export interface Launched {
+  readonly pid: number;
+  readonly streams: ProcessStreams;
+}
+
+/** What runc may take to hand the terminal over once it has ended well. */
+const consoleMs = 10_000;
+
+/** Errors: as runc says; as openStdio. Nothing is left open on failure. */
+export async function launch(deps: LaunchDependencies, request: LaunchRequest): Promise<Launched> {
+  return request.io.terminal ? await launchInTerminal(deps, request) : await launchDirect(deps, request);
+}
+
+async function launchDirect(deps: LaunchDependencies, request: LaunchRequest): Promise<Launched> {
+  const stdio = await openStdio(deps.platform, request.io, request.owner, request.ioOwner);
+  try {
+    const pid = await runAndAdopt(deps, request, undefined, stdio.childFds);
+    stdio.releaseChild();
+    return { pid, streams: { kind: 'direct', stdio } };
+  } catch (error) {
+    await stdio[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+async function launchInTerminal(deps: LaunchDependencies, request: LaunchRequest): Promise<Launched> {
+  const { platform, log } = deps;
+  const terminal = await Terminal.open({ platform, log }, request.io, request.owner);
+  try {
+    await using console = await openConsole(platform);
+    const pid = await runAndAdopt(deps, request, console.socket.path, undefined);
+    terminal.attach(await console.socket.receive({ signal: AbortSignal.timeout(consoleMs) }));
+    return { pid, streams: { kind: 'terminal', terminal } };
+  } catch (error) {
+    await terminal[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+/** In the system's temporary directory: a bundle's path may be longer than a socket's may be. */
+async function openConsole(platform: Platform): Promise<AsyncDisposable & { readonly socket: ConsoleSocket }> {
+  const directory = mkdtempSync(join(tmpdir(), 'gantry-console-'));
+  try {
+    const socket = await platform.terminals.consoleSocket(join(directory, 's'));
+    return {
+      socket,
+      [Symbol.asyncDispose]: async () => {
+        await socket[Symbol.asyncDispose]();
+        rmSync(directory, { recursive: true, force: true });
+      },
+    };
+  } catch (error) {
+    rmSync(directory, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+async function runAndAdopt(
+  deps: LaunchDependencies,
+  request: LaunchRequest,
+  consoleSocket: string | undefined,
+  stdio: readonly StdioTarget[] | undefined,
+): Promise<number> {
+  rmSync(request.pidFile, { force: true });
+  await deps.runc.run({
+    doing: request.doing,
+    words: request.words(consoleSocket),
+    directory: request.directory,
+    ...(stdio === undefined ? {} : { stdio }),
+  });
+  const pid = Number(readFileSync(request.pidFile, 'utf8'));
+  if (!Number.isSafeInteger(pid) || pid <= 0)
+    throw internal(`${request.doing}: ${request.pidFile} holds no process id`);
+  deps.platform.processes.adopt(pid);
+  return pid;
+}

@@ -1,0 +1,111 @@
+/**
+ * One process of a container as clients see it: init or an exec. Where it stands, what it is connected to and how it
+ * ended.
+ *
+ * created ─► running ─► stopped; an init may be paused while it runs. `exited` is known when the kernel says so;
+ * `ended` resolves when the exit has been announced, which is what callers of wait and delete may rely on.
+ */
+import { failedPrecondition, notFound } from '../../base/errors.ts';
+import type { Instant } from '../../base/time.ts';
+import type { ProcessExit, TerminalSize } from '../../platform/platform.ts';
+import type { IoPaths, ProcessStdio } from '../io/stdio.ts';
+import type { Terminal } from '../io/terminal.ts';
+
+export type Phase = 'created' | 'running' | 'stopped';
+
+export interface ProcessEnd {
+  readonly pid: number;
+  readonly status: number;
+  readonly exitedAt: Instant | undefined;
+}
+
+/** Either relayed by us or the process's own. */
+export type ProcessStreams =
+  | { readonly kind: 'direct'; readonly stdio: ProcessStdio }
+  | { readonly kind: 'terminal'; readonly terminal: Terminal };
+
+export class TaskProcess {
+  /** The container's id for init, the exec id otherwise. */
+  readonly id: string;
+  readonly io: IoPaths;
+  readonly ended = Promise.withResolvers<ProcessEnd>();
+  pid = 0;
+  streams: ProcessStreams | undefined;
+  #phase: Phase = 'created';
+  #exit: ProcessExit | undefined;
+  #starting: Promise<void> | undefined;
+
+  constructor(id: string, io: IoPaths) {
+    this.id = id;
+    this.io = io;
+  }
+
+  get phase(): Phase {
+    return this.#phase;
+  }
+
+  get exit(): ProcessExit | undefined {
+    return this.#exit;
+  }
+
+  /** A start that is under way; its announcement comes before that of the exit. */
+  get starting(): Promise<void> {
+    return this.#starting ?? Promise.resolve();
+  }
+
+  /**
+   * Runs `start` once, from the phase "created". A failed init may be started again.
+   * Errors: FailedPrecondition when it was started before.
+   */
+  async startOnce(start: () => Promise<void>): Promise<void> {
+    if (this.#phase !== 'created' || this.#starting !== undefined)
+      throw failedPrecondition(`process ${this.id} was started before: it is ${this.#phase}`);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#starting = promise;
+    try {
+      await start();
+      this.#phase = 'running';
+    } catch (error) {
+      this.#starting = undefined;
+      throw error;
+    } finally {
+      resolve();
+    }
+  }
+
+  /** The kernel reported the end. Writers without a reader are let go, so that readers see the end. */
+  markExited(exit: ProcessExit): void {
+    this.#exit = exit;
+    this.#phase = 'stopped';
+    if (this.streams?.kind === 'direct') this.streams.stdio.ended();
+  }
+
+  /** Errors: FailedPrecondition before it has a pid, NotFound when it has ended. */
+  requireAlive(): number {
+    if (this.#phase === 'stopped') throw notFound('process', `${this.id}: process already finished`);
+    if (this.pid === 0) throw failedPrecondition(`process ${this.id} has not been started yet`);
+    return this.pid;
+  }
+
+  /** Not an error when there is no terminal: a resize may cross with the exit. */
+  resize(size: TerminalSize): void {
+    if (this.streams?.kind === 'terminal') this.streams.terminal.resize(size);
+  }
+
+  closeStdin(): void {
+    if (this.streams?.kind === 'terminal') this.streams.terminal.closeStdin();
+    else this.streams?.stdio.closeStdin();
+  }
+
+  /** Terminal output has been passed on, or the time is up. Everything else needs no relay. */
+  async drained(timeoutMs: number): Promise<void> {
+    if (this.streams?.kind === 'terminal') await this.streams.terminal.drained(timeoutMs);
+  }
+
+  async closeStreams(): Promise<void> {
+    const streams = this.streams;
+    this.streams = undefined;
+    if (streams?.kind === 'terminal') await streams.terminal[Symbol.asyncDispose]();
+    else await streams?.stdio[Symbol.asyncDispose]();
+  }
+}

@@ -1,0 +1,97 @@
+/**
+ * Runs runc. One call, one process, no output pipe: a pipe would stay open as long as the container it made
+ * (`runc create` hands its own stdio down). Why a call failed is read from runc's log file.
+ */
+import { readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { ContainerdError } from '../../base/errors.ts';
+import { runCommand } from '../../platform/command.ts';
+import type { ProcessOperations, StdioTarget } from '../../platform/platform.ts';
+import { globalWords, type RuncSetup } from './runc-arguments.ts';
+import { runcError } from './runc-log.ts';
+
+export interface RuncCall {
+  /** "OCI runtime create failed": stands before the reason. */
+  readonly doing: string;
+  readonly words: readonly string[];
+  /** The bundle: where runc's log of this call is kept while it runs. */
+  readonly directory: string;
+  /** The container's own descriptors; nothing when absent. */
+  readonly stdio?: readonly StdioTarget[];
+}
+
+const noStdio: readonly StdioTarget[] = ['null', 'null', 'null'];
+let calls = 0;
+
+export class Runc {
+  readonly #processes: ProcessOperations;
+  readonly setup: RuncSetup;
+
+  constructor({ processes }: { readonly processes: ProcessOperations }, setup: RuncSetup) {
+    this.#processes = processes;
+    this.setup = setup;
+  }
+
+  /** Errors: by what runc says (runc-log.ts), NotFound when there is no such binary. */
+  async run(call: RuncCall): Promise<void> {
+    calls += 1;
+    const log = join(call.directory, `runc-${call.words[0]}-${calls}.log`);
+    try {
+      const status = await this.#spawn(call, log);
+      if (status !== 0) throw runcError(call.doing, status, readLog(log), this.setup.binary);
+    } finally {
+      rmSync(log, { force: true });
+    }
+  }
+
+  async #spawn(call: RuncCall, log: string): Promise<number> {
+    let pid: number;
+    try {
+      pid = this.#processes.spawn({
+        file: this.setup.binary,
+        args: [...globalWords(this.setup, log), ...call.words],
+        cwd: call.directory,
+        env: environment(),
+        stdio: call.stdio ?? noStdio,
+      });
+    } catch (error) {
+      const { code, message } = ContainerdError.from(error);
+      throw new ContainerdError(
+        code,
+        `${call.doing}: ${message}; install runc, or name another runtime binary in the runtime options`,
+        { cause: error },
+      );
+    }
+    return (await this.#processes.exited(pid)).status;
+  }
+
+  /** JSON of `runc features`; undefined where the binary does not know the word. */
+  async features(signal: AbortSignal): Promise<Buffer | undefined> {
+    const { status, stdout } = await runCommand(this.#processes, {
+      file: this.setup.binary,
+      args: ['features'],
+      env: environment(),
+      signal,
+    });
+    return status === 0 ? stdout : undefined;
+  }
+}
+
+function readLog(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    // It failed before it opened its log.
+    return '';
+  }
+}
+
+function environment(): Record<string, string> {
+  const env: Record<string, string> = {};
+  for (const [name, value] of Object.entries(process.env)) if (value !== undefined) env[name] = value;
+  // These are for a service manager's own child, and runc hands LISTEN_FDS on to containers.
+  delete env['NOTIFY_SOCKET'];
+  delete env['LISTEN_FDS'];
+  delete env['LISTEN_PID'];
+  return env;
+}
