@@ -14,7 +14,7 @@ import { wrap } from '../base/errors.ts';
 import type { ProcessIo } from '../core/runtime/task-manager.ts';
 
 /** mkfifo(3) with that mode whatever the umask. */
-export type FifoMaker = (path: string, mode: number) => void;
+export type FifoMaker = (path: string, mode: number) => void | Promise<void>;
 
 export interface FifoOptions {
   readonly makeFifo: FifoMaker;
@@ -57,16 +57,16 @@ export async function makeStreams(
   await mkdir(directory, { recursive: true, mode: 0o711 });
   const own = await mkdtemp(join(directory, 'io-'));
   try {
-    const fifo = (name: string, wanted: boolean): string => {
+    const fifo = async (name: string, wanted: boolean): Promise<string> => {
       if (!wanted) return '';
       const path = join(own, name);
-      makeFifo(path, 0o600);
+      await makeFifo(path, 0o600);
       return path;
     };
     const paths = {
-      stdin: fifo('stdin', stdin),
-      stdout: fifo('stdout', true),
-      stderr: fifo('stderr', !terminal),
+      stdin: await fifo('stdin', stdin),
+      stdout: await fifo('stdout', true),
+      stderr: await fifo('stderr', !terminal),
       terminal,
     };
     return openStreams(paths, { remove: () => rm(own, { recursive: true, force: true }) });

@@ -4,6 +4,7 @@
  * It starts with the first iteration (or with `image()`), and ends when the loop is left or the signal fires: the
  * daemon then gives up, and keeps what it has fetched until its garbage collection.
  */
+import type { MessageInitShape } from '@bufbuild/protobuf';
 import type { AnyValue } from '../base/any-value.ts';
 import { hasCode, wrap } from '../base/errors.ts';
 import type { Image } from '../core/images/image-store.ts';
@@ -122,17 +123,12 @@ export class Pull implements AsyncIterable<TransferProgress> {
   }
 }
 
-function authResponseOf(credentials: Credentials) {
-  switch (credentials.kind) {
-    case 'none':
-      return { authType: AuthType.NONE };
-    case 'basic':
-      return { authType: AuthType.CREDENTIALS, username: credentials.username, secret: credentials.secret };
-    case 'refresh':
-      return { authType: AuthType.REFRESH, secret: credentials.token };
-    case 'header':
-      return { authType: AuthType.HEADER, secret: credentials.value };
-  }
+function authResponseOf(credentials: Credentials): MessageInitShape<typeof AuthResponseSchema> {
+  if (credentials.kind === 'none') return { authType: AuthType.NONE };
+  if (credentials.kind === 'basic')
+    return { authType: AuthType.CREDENTIALS, username: credentials.username, secret: credentials.secret };
+  if (credentials.kind === 'refresh') return { authType: AuthType.REFRESH, secret: credentials.token };
+  return { authType: AuthType.HEADER, secret: credentials.value };
 }
 
 /** Progress is a courtesy: a stream that breaks must not hide how the transfer itself ended. */

@@ -26,10 +26,8 @@ export async function openStream(scope: Scope, purpose: string, call: Call = {})
   const aborter = new AbortController();
   const signal = call.signal === undefined ? aborter.signal : AbortSignal.any([call.signal, aborter.signal]);
   requests.push(anyToWire(packAny(StreamInitSchema, { id })));
-  const replies = scope
-    .client(Streaming)
-    .stream(requests, scope.options({ ...call, signal }))
-    [Symbol.asyncIterator]();
+  const stream = scope.client(Streaming).stream(requests, scope.options({ ...call, signal }));
+  const replies = stream[Symbol.asyncIterator]();
   const first = await replies.next();
   if (first.done === true || typeNameOf(first.value) !== EmptySchema.typeName)
     throw unavailable(`the daemon did not take stream ${id}`);

@@ -1,0 +1,121 @@
+/** What commands stand on: the process around them, and the daemon they talk to. */
+import { connect as connectSocket } from 'node:net';
+import { type Command, Option } from 'commander';
+import { parseNamespace } from '../base/identifiers.ts';
+import { connect, type FifoMaker, type GantryClient, type RootFileReader } from '../client/index.ts';
+import { CliFailure } from './failure.ts';
+import { formatJson, formatTable } from './table.ts';
+
+/** The process around a command, so that tests can give their own. */
+export interface Surroundings {
+  readonly stdin: NodeJS.ReadStream;
+  readonly stdout: NodeJS.WriteStream;
+  readonly stderr: NodeJS.WriteStream;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly cwd: string;
+  readonly uid: number;
+  readonly version: string;
+  readonly makeFifo: FifoMaker;
+  readonly readRootFiles: RootFileReader;
+  /** Calls `handle` for each of the signals until it is disposed. */
+  onSignals(signals: readonly NodeJS.Signals[], handle: (signal: NodeJS.Signals) => void): Disposable;
+  nowMs(): number;
+}
+
+export type OutputFormat = 'table' | 'json';
+
+/** What every command may be told, before or after its name. */
+export interface GlobalOptions {
+  readonly address: string;
+  readonly namespace: string;
+  readonly snapshotter: string;
+  readonly output: OutputFormat;
+  readonly debug: boolean;
+}
+
+export const defaultAddress = '/run/gantry/gantry.sock';
+
+/** One run of the program. Commands set `exitCode`; 0 when they say nothing. */
+export class App {
+  readonly around: Surroundings;
+  exitCode = 0;
+
+  constructor(around: Surroundings) {
+    this.around = around;
+  }
+
+  /** A connected client. Fails, with what to do, when nobody can be reached at the socket. */
+  async connect({ address, namespace }: GlobalOptions): Promise<GantryClient> {
+    const path = address.replace(/^unix:\/\//, '');
+    await probe(path);
+    return connect({ address: path, namespace: parseNamespace(namespace) });
+  }
+
+  print(text: string): void {
+    this.around.stdout.write(text);
+  }
+
+  /** Remarks that are not the answer go to stderr. */
+  say(text: string): void {
+    this.around.stderr.write(`${text}\n`);
+  }
+
+  /** `json` for programs, rows for people. */
+  show(format: OutputFormat, json: unknown, table: { header: string[]; rows: string[][] }): void {
+    this.print(format === 'json' ? formatJson(json) : formatTable(table.header, table.rows));
+  }
+
+  /** Aborted by the first SIGINT or SIGTERM; dispose gives the signals back. */
+  interruption(): Disposable & { readonly signal: AbortSignal } {
+    const aborter = new AbortController();
+    const handler = this.around.onSignals(['SIGINT', 'SIGTERM', 'SIGHUP'], () => aborter.abort());
+    return { signal: aborter.signal, [Symbol.dispose]: () => handler[Symbol.dispose]() };
+  }
+}
+
+/** `-o` on a command that prints things; the global `--output` counts too. */
+export const outputOption = (): Option =>
+  new Option('-o, --output <format>', 'table for people, json for programs').choices(['table', 'json']);
+
+/** The options of a command together with those given before its name; what stands nearer wins. */
+export function globalsOf(command: Command): GlobalOptions {
+  const all = command.optsWithGlobals<GlobalOptions>();
+  const own = command.opts<Partial<GlobalOptions>>();
+  return { ...all, output: own.output ?? all.output ?? 'table' };
+}
+
+/** Makes a connection and gives it up: the system says most exactly why one cannot be made. */
+async function probe(path: string): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const socket = connectSocket(path);
+  socket.once('connect', () => resolve());
+  socket.once('error', (error: NodeJS.ErrnoException) => reject(unreachable(path, error)));
+  try {
+    await promise;
+  } finally {
+    socket.destroy();
+  }
+}
+
+function unreachable(path: string, cause: NodeJS.ErrnoException): CliFailure {
+  const other = 'or name its socket by --address or GANTRY_ADDRESS';
+  if (cause.code === 'EACCES' || cause.code === 'EPERM')
+    return new CliFailure(`connect to the daemon at ${path}: permission denied`, {
+      hint: 'run it as root, for example with sudo',
+      cause,
+    });
+  if (cause.code === 'ENOENT')
+    return new CliFailure(`connect to the daemon at ${path}: there is no such socket`, {
+      hint: `start the daemon (systemctl start gantryd, or gantryd as root), ${other}`,
+      cause,
+    });
+  if (cause.code === 'ECONNREFUSED')
+    return new CliFailure(`connect to the daemon at ${path}: nobody listens on this socket`, {
+      hint: `the daemon has stopped: start it (systemctl start gantryd, or gantryd as root), ${other}`,
+      cause,
+    });
+  return new CliFailure(`connect to the daemon at ${path}: ${cause.message}`, {
+    hint: `check the path, ${other}`,
+    cause,
+  });
+}
