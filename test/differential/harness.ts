@@ -81,9 +81,11 @@ async function perform(
   const paths = [daemon.root, daemon.state, daemon.address, registry.host];
   for (const one of scenario.steps) {
     const args = one.args.map((arg) => arg.replace('REGISTRY', registry.host));
-    let outcome = await attempt(ctr.binary, ['-a', daemon.address, '-n', namespace, ...args], {
-      ...(one.input === undefined ? {} : { input: one.input }),
-    });
+    let outcome = await attempt(
+      ctr.binary,
+      ['-a', daemon.address, '-n', namespace, ...args],
+      one.input === undefined ? {} : { input: one.input },
+    );
     for (
       let tries = 0;
       one.untilStatus !== undefined && outcome.status !== one.untilStatus && tries < 50;

@@ -8,6 +8,7 @@ export interface Private {
 }
 
 const rules: readonly (readonly [RegExp, string])[] = [
+  // oxlint-disable-next-line no-control-regex -- terminal control sequences are what is taken out
   [/\u001b\[[0-9;]*[A-Za-z]/g, ''],
   [/\r/g, '\n'],
   [/\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?( ?[+-]\d{4}( UTC)?|Z)?/g, 'TIME'],

@@ -38,13 +38,11 @@ export async function startRegistry(
     await until('the registry answers', async () => (await fetch(`http://${host}/v2/`)).ok);
     for (const tag of tags)
       await run('skopeo', [
-        ...[
-          'copy',
-          '--quiet',
-          '--dest-tls-verify=false',
-          `oci:${layout}:${tag}`,
-          `docker://${host}/sample/${tag}:latest`,
-        ],
+        'copy',
+        '--quiet',
+        '--dest-tls-verify=false',
+        `oci:${layout}:${tag}`,
+        `docker://${host}/sample/${tag}:latest`,
       ]);
   } catch (error) {
     await stop();

@@ -78,18 +78,19 @@ async function buildBusybox(work: string, layout: string): Promise<void> {
   await writeFile(join(root, 'etc/group'), 'root:x:0:\nworker:x:1000:\nextra:x:2000:worker\n');
   await run('umoci', ['repack', '--image', image, bundle]);
   await run('umoci', [
-    ...[
-      'config',
-      '--image',
-      image,
-      '--config.cmd',
-      'sh',
-      '--config.env',
-      'PATH=/bin',
-      '--config.env',
-      'SAMPLE=busybox',
-    ],
-    ...['--os', 'linux', '--architecture', architecture()],
+    'config',
+    '--image',
+    image,
+    '--config.cmd',
+    'sh',
+    '--config.env',
+    'PATH=/bin',
+    '--config.env',
+    'SAMPLE=busybox',
+    '--os',
+    'linux',
+    '--architecture',
+    architecture(),
   ]);
 }
 

@@ -50,8 +50,13 @@ describe('streams of containers', { concurrency: 1 }, () => {
   test('both streams stay apart, and the last words before an exit are never cut', async () => {
     for (let round = 0; round < 10; round += 1) {
       const { status, stdout, stderr } = await daemon.ctr.attempt([
-        ...['run', '--rm', image, `last-${round}`],
-        ...['sh', '-c', 'seq 1 2000; seq 1 2000 >&2; exit 3'],
+        'run',
+        '--rm',
+        image,
+        `last-${round}`,
+        'sh',
+        '-c',
+        'seq 1 2000; seq 1 2000 >&2; exit 3',
       ]);
       assert.equal(status, 3);
       assert.equal(stdout.trim().split('\n').at(-1), '2000');
