@@ -137,7 +137,7 @@ describe('faults', { concurrency: 1 }, () => {
   });
 
   test('a message above 16 MiB is ResourceExhausted, and the connection of others goes on', async () => {
-    await using connection = await connectGrpc(daemon.address);
+    await using connection = connectGrpc(daemon.address);
     const content = connection.client(Content);
     async function* tooMuch() {
       yield { ref: 'large', data: new Uint8Array(17 * 1024 * 1024) };
