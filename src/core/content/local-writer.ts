@@ -93,6 +93,7 @@ export class LocalWriter implements AsyncDisposable {
   /** Errors: FailedPrecondition (size, digest), NotFound (aborted meanwhile), ResourceExhausted. */
   async commit(options: { sizeBytes?: number; expected?: Digest }): Promise<CommittedBlob> {
     this.#requireOpen();
+    this.#open = false;
     const { directory, handle, ref } = this.#state;
     const digest = this.digest();
     const sizeBytes = this.#offsetBytes;
@@ -123,6 +124,7 @@ export class LocalWriter implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     if (!this.#open) return;
+    this.#open = false;
     try {
       // Aborted meanwhile, or the disk is full: the time is not worth an error.
       await touchIngest(this.#state.directory, this.#updatedAt).catch(() => {});
@@ -153,7 +155,6 @@ export class LocalWriter implements AsyncDisposable {
   }
 
   async #close(): Promise<void> {
-    this.#open = false;
     using _lock = this.#state.lock;
     await this.#state.handle.close();
   }

@@ -69,6 +69,8 @@ export class NamespacedWriter implements ContentWriter {
 
   async commit(ctx: NamespacedContext, options: CommitOptions): Promise<Digest> {
     this.#requireOpen();
+    // From here on the commit closes, even if the caller's scope ends before it has.
+    this.#open = false;
     const labels = withoutEmptyLabels(options.labels ?? {});
     const { database, blobGate, changes } = this.#dependencies;
     try {
@@ -102,13 +104,17 @@ export class NamespacedWriter implements ContentWriter {
       });
       return digest;
     } finally {
-      await this[Symbol.asyncDispose]();
+      await this.#release();
     }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     if (!this.#open) return;
     this.#open = false;
+    await this.#release();
+  }
+
+  async #release(): Promise<void> {
     using _lock = this.#state.lock;
     if (this.#source instanceof LocalWriter) await this.#source[Symbol.asyncDispose]();
   }
