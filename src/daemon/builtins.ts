@@ -5,5 +5,9 @@
 import type { Plugin } from '../core/plugins/plugin.ts';
 import type { BuiltinDependencies } from './plugins/dependencies.ts';
 import { servers } from './plugins/servers.ts';
+import { storage } from './plugins/storage.ts';
 
-export const builtins = (dependencies: BuiltinDependencies): Plugin[] => [...servers(dependencies)];
+export const builtins = (dependencies: BuiltinDependencies): Plugin[] => [
+  ...storage,
+  ...servers(dependencies),
+];

@@ -119,7 +119,8 @@ export class Configuration {
       const settings = table.effective();
       if (Object.keys(settings).length > 0) plugins[name] = settings;
     }
-    return { ...document, version: currentVersion, plugins };
+    // What was imported is in it, and must not be added again.
+    return { ...document, version: currentVersion, imports: [], plugins };
   }
 }
 

@@ -1,8 +1,25 @@
-/** Plugin types with what their instances are, so that `get` and `all` are typed. */
-import type { PluginTypeToken } from '../../core/plugins/plugin.ts';
+/** Plugins and plugin types with what their instances are, so that `get` and `all` are typed. */
+import type { LocalContentStore } from '../../core/content/local-store.ts';
+import type { EventExchange } from '../../core/events/event-exchange.ts';
+import type { GarbageCollector } from '../../core/gc/garbage-collector.ts';
+import type { LeaseManager } from '../../core/leases/lease-manager.ts';
+import type { MetadataStore } from '../../core/metadata/metadata.ts';
+import type { PluginToken, PluginTypeToken } from '../../core/plugins/plugin.ts';
+import type { Snapshotter } from '../../core/snapshots/snapshotter.ts';
 import type { ServedService } from '../../wire/service.ts';
 import type { UnixListener } from '../../wire/unix-listener.ts';
 
-export const grpcType: PluginTypeToken<readonly ServedService[]> = { type: 'io.containerd.grpc.v1' };
-export const ttrpcType: PluginTypeToken<readonly ServedService[]> = { type: 'io.containerd.ttrpc.v1' };
+export const content: PluginToken<LocalContentStore> = { type: 'io.containerd.content.v1', id: 'content' };
+export const eventExchange: PluginToken<EventExchange> = { type: 'io.containerd.event.v1', id: 'exchange' };
+export const metadata: PluginToken<MetadataStore> = { type: 'io.containerd.metadata.v1', id: 'bolt' };
+export const scheduler: PluginToken<GarbageCollector> = { type: 'io.containerd.gc.v1', id: 'scheduler' };
+export const leaseManager: PluginToken<LeaseManager> = { type: 'io.containerd.lease.v1', id: 'manager' };
+
+export const snapshotterType: PluginTypeToken<Snapshotter> = { type: 'io.containerd.snapshotter.v1' };
+/** What a service plugin puts on the sockets. */
+export interface RpcServices {
+  readonly grpc: readonly ServedService[];
+  readonly ttrpc?: readonly ServedService[];
+}
+export const grpcType: PluginTypeToken<RpcServices> = { type: 'io.containerd.grpc.v1' };
 export const serverType: PluginTypeToken<UnixListener> = { type: 'io.containerd.server.v1' };

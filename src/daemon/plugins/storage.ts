@@ -1,0 +1,107 @@
+/** Content, metadata, events, leases and garbage collection as plugins. */
+import path from 'node:path';
+import { LocalContentStore } from '../../core/content/local-store.ts';
+import { Exchange } from '../../core/events/exchange.ts';
+import { Collector } from '../../core/gc/collector.ts';
+import { defaultGcThresholds, GcScheduler } from '../../core/gc/scheduler.ts';
+import { Database } from '../../core/metadata/database.ts';
+import { MetadataStore } from '../../core/metadata/metadata.ts';
+import { metadataMigrations } from '../../core/metadata/schema.ts';
+import { noConfig } from '../../core/plugins/config-table.ts';
+import type { ConfigTable, Plugin } from '../../core/plugins/plugin.ts';
+import { definePlugin } from './define-plugin.ts';
+import { content, eventExchange, leaseManager, metadata, scheduler, snapshotterType } from './tokens.ts';
+
+const contentPlugin = definePlugin({
+  ...content,
+  requires: [],
+  config: noConfig,
+  init: ({ rootDir, meta }) => {
+    meta.exports['root'] = rootDir();
+    return new LocalContentStore(rootDir());
+  },
+});
+
+const eventPlugin = definePlugin({
+  ...eventExchange,
+  requires: [],
+  config: noConfig,
+  init: () => new Exchange(),
+});
+
+/** `bolt` by name only: the file is SQLite. */
+const metadataPlugin = definePlugin({
+  ...metadata,
+  requires: [content.type, eventExchange.type, snapshotterType.type],
+  config: (table) => {
+    const contentSharing = table.string('content_sharing_policy', 'shared');
+    if (contentSharing !== 'shared' && contentSharing !== 'isolated')
+      throw table.wrong(
+        'content_sharing_policy',
+        `must be shared or isolated, not ${JSON.stringify(contentSharing)}`,
+      );
+    if (table.boolean('no_sync', false))
+      throw table.wrong('no_sync', 'must be false: what is acknowledged is durable here');
+    return { contentSharing } as const;
+  },
+  init: ({ rootDir, meta, config, get, all, onStop }) => {
+    const file = path.join(rootDir(), 'meta.db');
+    const database = new Database(file, metadataMigrations);
+    onStop(database);
+    meta.exports['policy'] = config.contentSharing;
+    meta.exports['path'] = file;
+    const dependencies = {
+      database,
+      contentStore: get(content),
+      snapshotters: all(snapshotterType),
+      events: get(eventExchange),
+    };
+    return new MetadataStore(dependencies, config);
+  },
+});
+
+function readThresholds(table: ConfigTable): typeof defaultGcThresholds {
+  const pauseThreshold = table.number('pause_threshold', defaultGcThresholds.pauseThreshold);
+  if (pauseThreshold < 0 || pauseThreshold > 0.5)
+    throw table.wrong('pause_threshold', `must be from 0 to 0.5, not ${pauseThreshold}`);
+  return {
+    pauseThreshold,
+    deletionThreshold: table.integer('deletion_threshold', defaultGcThresholds.deletionThreshold),
+    mutationThreshold: table.integer('mutation_threshold', defaultGcThresholds.mutationThreshold),
+    scheduleDelayMs: table.durationMs('schedule_delay', defaultGcThresholds.scheduleDelayMs),
+    startupDelayMs: table.durationMs('startup_delay', defaultGcThresholds.startupDelayMs),
+  };
+}
+
+const schedulerPlugin = definePlugin({
+  ...scheduler,
+  requires: [metadata.type],
+  config: readThresholds,
+  init: ({ ctx, config, get, meta, onStop }) => {
+    const store = get(metadata);
+    const collector = new GcScheduler({ runner: new Collector({ store }), log: ctx.log }, config);
+    onStop(collector);
+    store.useCollector(collector);
+    meta.exports['PauseThreshold'] = String(config.pauseThreshold);
+    meta.exports['DeletionThreshold'] = String(config.deletionThreshold);
+    meta.exports['MutationThreshold'] = String(config.mutationThreshold);
+    meta.exports['ScheduleDelay'] = `${config.scheduleDelayMs}ms`;
+    meta.exports['StartupDelay'] = `${config.startupDelayMs}ms`;
+    return collector;
+  },
+});
+
+const leasePlugin = definePlugin({
+  ...leaseManager,
+  requires: [metadata.type],
+  config: noConfig,
+  init: ({ get }) => get(metadata).leases,
+});
+
+export const storage: readonly Plugin[] = [
+  contentPlugin,
+  eventPlugin,
+  metadataPlugin,
+  schedulerPlugin,
+  leasePlugin,
+];
