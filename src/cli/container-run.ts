@@ -50,7 +50,7 @@ export async function runContainer({ app, gantry }: RunDependencies, request: Ru
   }
   const end = await runForeground({ around }, { ...started, streams: started.streams });
   if (end.kind === 'exited') return end.status;
-  undo.move();
+  if (flags.rm === true) undo.move();
   app.say(`detached: gantry attach ${flags.name ?? shortId(container.id)} goes on with it`);
   return exitCodes.ok;
 }

@@ -41,11 +41,22 @@ export function asFailure(thrown: unknown): CliFailure {
   const rule = rules.find(
     ({ code, matches }) => code === error.code && (matches?.test(error.message) ?? true),
   );
-  return new CliFailure(error.message, {
+  return new CliFailure(withClass(error), {
     cause: thrown,
     ...(rule?.hint === undefined ? {} : { hint: rule.hint }),
     exitCode: rule?.exitCode ?? exitCodes.failure,
   });
+}
+
+/** The wire's clients take the class off a message; where it is the whole reason, people want to read it. */
+function withClass({ code, message }: ContainerdError): string {
+  const words: Partial<Record<ContainerdError['code'], string>> = {
+    NotFound: 'not found',
+    AlreadyExists: 'already exists',
+    Canceled: 'interrupted',
+  };
+  const word = words[code];
+  return word === undefined || message.toLowerCase().includes(word) ? message : `${message}: ${word}`;
 }
 
 interface Rule {

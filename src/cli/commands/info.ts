@@ -1,5 +1,7 @@
 /** `gantry info`: the daemon at a glance. */
+import { dirname } from 'node:path';
 import { Command } from 'commander';
+import type { PluginInfo } from '../../client/index.ts';
 import { type App, globalsOf, outputOption } from '../app.ts';
 import { formatJson } from '../table.ts';
 
@@ -33,6 +35,7 @@ export const infoCommand = (app: App): Command =>
         version: version.version,
         uuid: server.uuid,
         pid: server.pid,
+        root: rootOf(plugins),
         namespace: globals.namespace,
         namespaces: namespaces.map(({ name }) => name),
         containers: containers.length,
@@ -45,11 +48,19 @@ export const infoCommand = (app: App): Command =>
       app.print(globals.output === 'json' ? formatJson(info) : textOf(info));
     });
 
+/** Where the daemon keeps what it keeps: the content store's directory lies right below. */
+function rootOf(plugins: readonly PluginInfo[]): string | null {
+  const content = plugins.find(({ type, id }) => type === 'io.containerd.content.v1' && id === 'content');
+  const root = content?.exports['root'];
+  return root === undefined ? null : dirname(root);
+}
+
 interface Info {
   readonly address: string;
   readonly version: string;
   readonly uuid: string;
   readonly pid: number;
+  readonly root: string | null;
   readonly namespace: string;
   readonly namespaces: readonly string[];
   readonly containers: number;
@@ -67,6 +78,7 @@ interface Info {
 const textOf = (info: Info): string =>
   [
     `Daemon:        ${info.version} at ${info.address} (pid ${info.pid}, ${info.uuid})`,
+    `Root:          ${info.root ?? 'unknown'}`,
     `Namespace:     ${info.namespace} (of ${info.namespaces.join(', ') || 'none yet'})`,
     `Containers:    ${info.containers}, ${info.running} running`,
     `Images:        ${info.images}`,
