@@ -16,6 +16,9 @@ import { builtins } from './builtins.ts';
 import type { Configuration } from './config/daemon-config.ts';
 import { notifyServiceManager } from './notify.ts';
 
+/** A daemon that nobody can reach is none. */
+const withoutThemNothing = ['io.containerd.server.v1.grpc', 'io.containerd.server.v1.ttrpc'];
+
 export interface DaemonDependencies {
   readonly platform: Platform;
   readonly log: Logger;
@@ -57,7 +60,7 @@ export class Daemon implements AsyncDisposable {
       rootDir,
       stateDir,
       configOf: (plugin) => configuration.tableOf(plugin),
-      requiredPlugins: [...config.requiredPlugins, 'io.containerd.server.v1.grpc'],
+      requiredPlugins: [...config.requiredPlugins, ...withoutThemNothing],
       disabledPlugins: config.disabledPlugins,
     });
     resources.use(graph);
