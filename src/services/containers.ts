@@ -1,0 +1,80 @@
+/** containerd.services.containers.v1 */
+import { create } from '@bufbuild/protobuf';
+import type { AnyValue } from '../base/any-value.ts';
+import { requireNamespace } from '../base/context.ts';
+import { parseContainerId } from '../base/identifiers.ts';
+import type { Container, ContainerStore, NewContainer } from '../core/containers/container-store.ts';
+import { anyFromWire } from '../wire/any.ts';
+import {
+  Containers,
+  ContainerSchema,
+  type Container as WireContainer,
+} from '../wire/gen/containerd/services/containers/v1/containers_pb.js';
+import { type ServedService, serve } from '../wire/service.ts';
+import { timestampOf } from '../wire/timestamps.ts';
+import { anyMapToWire, maskPaths, optionalAny, required } from './convert.ts';
+
+export interface ContainersServiceDependencies {
+  readonly containers: ContainerStore;
+}
+
+function fromWire(container: WireContainer | undefined): NewContainer {
+  const given = required(container, 'container');
+  return {
+    id: parseContainerId(given.id),
+    labels: given.labels,
+    image: given.image,
+    runtime: { name: given.runtime?.name ?? '', options: anyFromWire(given.runtime?.options) },
+    spec: anyFromWire(given.spec),
+    snapshotter: given.snapshotter,
+    snapshotKey: given.snapshotKey,
+    extensions: Object.fromEntries(
+      Object.entries(given.extensions).map(([name, any]): [string, AnyValue] => [
+        name,
+        { typeUrl: any.typeUrl, value: any.value },
+      ]),
+    ),
+    sandbox: given.sandbox,
+  };
+}
+
+const toWire = (container: Container): WireContainer =>
+  create(ContainerSchema, {
+    id: container.id,
+    labels: { ...container.labels },
+    image: container.image,
+    runtime: { name: container.runtime.name, ...optionalAny('options', container.runtime.options) },
+    ...optionalAny('spec', container.spec),
+    snapshotter: container.snapshotter,
+    snapshotKey: container.snapshotKey,
+    createdAt: timestampOf(container.createdAt),
+    updatedAt: timestampOf(container.updatedAt),
+    extensions: anyMapToWire(container.extensions),
+    sandbox: container.sandbox,
+  });
+
+export const containersService = ({ containers }: ContainersServiceDependencies): ServedService =>
+  serve(Containers, {
+    get: async (ctx, { id }) => ({
+      container: toWire(await containers.get(requireNamespace(ctx), parseContainerId(id))),
+    }),
+    list: async (ctx, { filters }) => ({
+      containers: (await containers.list(requireNamespace(ctx), filters)).map(toWire),
+    }),
+    async *listStream(ctx, { filters }) {
+      for (const container of await containers.list(requireNamespace(ctx), filters))
+        yield { container: toWire(container) };
+    },
+    create: async (ctx, { container }) => ({
+      container: toWire(await containers.create(requireNamespace(ctx), fromWire(container))),
+    }),
+    update: async (ctx, { container, updateMask }) => ({
+      container: toWire(
+        await containers.update(requireNamespace(ctx), fromWire(container), maskPaths(updateMask)),
+      ),
+    }),
+    delete: async (ctx, { id }) => {
+      await containers.delete(requireNamespace(ctx), parseContainerId(id));
+      return {};
+    },
+  });

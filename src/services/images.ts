@@ -1,0 +1,61 @@
+/** containerd.services.images.v1 */
+import { create } from '@bufbuild/protobuf';
+import type { Timestamp } from '@bufbuild/protobuf/wkt';
+import { requireNamespace } from '../base/context.ts';
+import { parseDigest } from '../base/digest.ts';
+import { parseImageName } from '../base/identifiers.ts';
+import type { Image, ImageStore, NewImage } from '../core/images/image-store.ts';
+import {
+  Images,
+  ImageSchema,
+  type Image as WireImage,
+} from '../wire/gen/containerd/services/images/v1/images_pb.js';
+import { type ServedService, serve } from '../wire/service.ts';
+import { instantOf, timestampOf } from '../wire/timestamps.ts';
+import { descriptorFromWire, descriptorToWire, maskPaths, required } from './convert.ts';
+
+export interface ImagesServiceDependencies {
+  readonly images: ImageStore;
+}
+
+function fromWire(image: WireImage | undefined, epoch: Timestamp | undefined): NewImage {
+  const given = required(image, 'image');
+  const name = parseImageName(given.name);
+  const target = descriptorFromWire(required(given.target, 'image target'));
+  const at = instantOf(epoch);
+  return { name, target, labels: given.labels, ...(at !== undefined && { at }) };
+}
+
+const toWire = (image: Image): WireImage =>
+  create(ImageSchema, {
+    name: image.name,
+    labels: { ...image.labels },
+    target: descriptorToWire(image.target),
+    createdAt: timestampOf(image.createdAt),
+    updatedAt: timestampOf(image.updatedAt),
+  });
+
+export const imagesService = ({ images }: ImagesServiceDependencies): ServedService =>
+  serve(Images, {
+    get: async (ctx, { name }) => ({
+      image: toWire(await images.get(requireNamespace(ctx), parseImageName(name))),
+    }),
+    list: async (ctx, { filters }) => ({
+      images: (await images.list(requireNamespace(ctx), filters)).map(toWire),
+    }),
+    create: async (ctx, { image, sourceDateEpoch }) => ({
+      image: toWire(await images.create(requireNamespace(ctx), fromWire(image, sourceDateEpoch))),
+    }),
+    update: async (ctx, { image, updateMask, sourceDateEpoch }) => ({
+      image: toWire(
+        await images.update(requireNamespace(ctx), fromWire(image, sourceDateEpoch), maskPaths(updateMask)),
+      ),
+    }),
+    delete: async (ctx, { name, sync, target }) => {
+      await images.delete(requireNamespace(ctx), parseImageName(name), {
+        sync,
+        ...(target !== undefined && { target: parseDigest(target.digest) }),
+      });
+      return {};
+    },
+  });

@@ -1,0 +1,135 @@
+/** containerd.services.introspection.v1: what the daemon is made of, and who it is. */
+import { randomUUID } from 'node:crypto';
+import {
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
+import path from 'node:path';
+import type { AnyValue } from '../base/any-value.ts';
+import { failedPrecondition, notFound, unimplemented } from '../base/errors.ts';
+import type { Instant } from '../base/time.ts';
+import { parseFilters } from '../core/filters/filter.ts';
+import type { PluginRecord } from '../core/plugins/graph.ts';
+import { anyFromWire } from '../wire/any.ts';
+import { Introspection } from '../wire/gen/containerd/services/introspection/v1/introspection_pb.js';
+import { type ServedService, serve } from '../wire/service.ts';
+import { statusOf } from '../wire/status.ts';
+import { timestampOf } from '../wire/timestamps.ts';
+import { optionalAny, platformToWire } from './convert.ts';
+
+export interface DeprecationWarning {
+  readonly id: string;
+  readonly message: string;
+  readonly lastOccurrence: Instant;
+}
+
+export interface IntrospectionServiceDependencies {
+  /** All plugins, whatever became of them; asked at each call. */
+  readonly plugins: () => readonly PluginRecord[];
+  readonly deprecations: () => readonly DeprecationWarning[];
+  /** What a plugin tells of itself (a runtime of its shim); undefined when it offers nothing. */
+  readonly pluginInfo?: (
+    plugin: PluginRecord,
+    options: AnyValue | undefined,
+  ) => Promise<AnyValue> | undefined;
+}
+
+export interface IntrospectionServiceOptions {
+  /** Where the daemon's uuid is kept, made on the first call. */
+  readonly uuidPath: string;
+}
+
+const pluginToWire = (plugin: PluginRecord) => ({
+  type: plugin.type,
+  id: plugin.id,
+  requires: [...plugin.requires],
+  platforms: plugin.platforms.map(platformToWire),
+  exports: { ...plugin.exports },
+  capabilities: [...plugin.capabilities],
+  ...(plugin.error !== undefined && { initErr: statusOf(plugin.error) }),
+});
+
+/** Type and id are what a filter can name. */
+const fieldsOf = (plugin: PluginRecord) => (field: readonly string[]) => {
+  if (field.length !== 1) return undefined;
+  if (field[0] === 'type') return plugin.type;
+  return field[0] === 'id' ? plugin.id : undefined;
+};
+
+/** The uuid in `file`, durable before it is told to anybody. */
+function readOrMakeUuid(file: string): string {
+  try {
+    const known = readFileSync(file, 'utf8').trim();
+    if (known !== '') return known;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+  }
+  const uuid = randomUUID();
+  mkdirSync(path.dirname(file), { recursive: true, mode: 0o711 });
+  const fd = openSync(`${file}.new`, 'w', 0o600);
+  try {
+    writeSync(fd, uuid);
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+  renameSync(`${file}.new`, file);
+  const directory = openSync(path.dirname(file), 'r');
+  try {
+    fsyncSync(directory);
+  } finally {
+    closeSync(directory);
+  }
+  return uuid;
+}
+
+/** Inode of our pid namespace; 0 where there is none. */
+const pidNamespace = (): bigint =>
+  statSync('/proc/self/ns/pid', { bigint: true, throwIfNoEntry: false })?.ino ?? 0n;
+
+export function introspectionService(
+  dependencies: IntrospectionServiceDependencies,
+  { uuidPath }: IntrospectionServiceOptions,
+): ServedService {
+  let uuid: string | undefined;
+  return serve(Introspection, {
+    plugins: async (_ctx, { filters }) => {
+      const passes = parseFilters(filters);
+      const plugins = dependencies.plugins().filter((plugin) => passes(fieldsOf(plugin)));
+      return { plugins: plugins.map(pluginToWire) };
+    },
+    server: async () => {
+      uuid ??= readOrMakeUuid(uuidPath);
+      return {
+        uuid,
+        pid: BigInt(process.pid),
+        pidns: pidNamespace(),
+        deprecations: dependencies.deprecations().map(({ id, message, lastOccurrence }) => ({
+          id,
+          message,
+          lastOccurrence: timestampOf(lastOccurrence),
+        })),
+      };
+    },
+    pluginInfo: async (_ctx, request) => {
+      const plugin = dependencies
+        .plugins()
+        .find(({ type, id }) => type === request.type && id === request.id);
+      if (plugin === undefined) throw notFound('plugin', `${request.type}.${request.id}`);
+      if (plugin.error !== undefined)
+        throw failedPrecondition(`plugin ${request.type}.${request.id} did not start`, plugin.error);
+      const options = anyFromWire(request.options);
+      if (options === undefined) return { plugin: pluginToWire(plugin) };
+      const info = dependencies.pluginInfo?.(plugin, options);
+      if (info === undefined)
+        throw unimplemented(`plugin ${request.type}.${request.id} tells nothing of itself`);
+      return { plugin: pluginToWire(plugin), ...optionalAny('extra', await info) };
+    },
+  });
+}

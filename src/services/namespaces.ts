@@ -1,0 +1,33 @@
+/** containerd.services.namespaces.v1. `filter` of List is ignored, as in containerd. */
+import { parseNamespace } from '../base/identifiers.ts';
+import type { NamespaceRecord, NamespaceStore } from '../core/namespaces/namespace-store.ts';
+import { type Namespace, Namespaces } from '../wire/gen/containerd/services/namespaces/v1/namespace_pb.js';
+import { type ServedService, serve } from '../wire/service.ts';
+import { maskPaths, required } from './convert.ts';
+
+export interface NamespacesServiceDependencies {
+  readonly namespaces: NamespaceStore;
+}
+
+const fromWire = (namespace: Namespace | undefined): NamespaceRecord => {
+  const { name, labels } = required(namespace, 'namespace');
+  return { name: parseNamespace(name), labels };
+};
+
+const toWire = ({ name, labels }: NamespaceRecord) => ({ name, labels: { ...labels } });
+
+export const namespacesService = ({ namespaces }: NamespacesServiceDependencies): ServedService =>
+  serve(Namespaces, {
+    get: async (ctx, { name }) => ({ namespace: toWire(await namespaces.get(ctx, parseNamespace(name))) }),
+    list: async (ctx) => ({ namespaces: (await namespaces.list(ctx)).map(toWire) }),
+    create: async (ctx, { namespace }) => ({
+      namespace: toWire(await namespaces.create(ctx, fromWire(namespace))),
+    }),
+    update: async (ctx, { namespace, updateMask }) => ({
+      namespace: toWire(await namespaces.update(ctx, fromWire(namespace), maskPaths(updateMask))),
+    }),
+    delete: async (ctx, { name }) => {
+      await namespaces.delete(ctx, parseNamespace(name));
+      return {};
+    },
+  });
