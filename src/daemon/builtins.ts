@@ -5,9 +5,11 @@
 import type { Plugin } from '../core/plugins/plugin.ts';
 import type { BuiltinDependencies } from './plugins/dependencies.ts';
 import { servers } from './plugins/servers.ts';
+import { services } from './plugins/services.ts';
 import { storage } from './plugins/storage.ts';
 
 export const builtins = (dependencies: BuiltinDependencies): Plugin[] => [
   ...storage,
+  ...services,
   ...servers(dependencies),
 ];

@@ -1,10 +1,15 @@
 /** Plugins and plugin types with what their instances are, so that `get` and `all` are typed. */
+
+import type { ContainerStore } from '../../core/containers/container-store.ts';
 import type { LocalContentStore } from '../../core/content/local-store.ts';
 import type { EventExchange } from '../../core/events/event-exchange.ts';
 import type { GarbageCollector } from '../../core/gc/garbage-collector.ts';
+import type { ImageStore } from '../../core/images/image-store.ts';
 import type { LeaseManager } from '../../core/leases/lease-manager.ts';
 import type { MetadataStore } from '../../core/metadata/metadata.ts';
+import type { NamespaceStore } from '../../core/namespaces/namespace-store.ts';
 import type { PluginToken, PluginTypeToken } from '../../core/plugins/plugin.ts';
+import type { SandboxStore } from '../../core/sandboxes/sandbox-store.ts';
 import type { Snapshotter } from '../../core/snapshots/snapshotter.ts';
 import type { ServedService } from '../../wire/service.ts';
 import type { UnixListener } from '../../wire/unix-listener.ts';
@@ -14,6 +19,19 @@ export const eventExchange: PluginToken<EventExchange> = { type: 'io.containerd.
 export const metadata: PluginToken<MetadataStore> = { type: 'io.containerd.metadata.v1', id: 'bolt' };
 export const scheduler: PluginToken<GarbageCollector> = { type: 'io.containerd.gc.v1', id: 'scheduler' };
 export const leaseManager: PluginToken<LeaseManager> = { type: 'io.containerd.lease.v1', id: 'manager' };
+
+export const sandboxStore: PluginToken<SandboxStore> = {
+  type: 'io.containerd.sandbox.store.v1',
+  id: 'local',
+};
+
+export const serviceType: PluginTypeToken<unknown> = { type: 'io.containerd.service.v1' };
+const service = <Instance>(id: string): PluginToken<Instance> => ({ type: serviceType.type, id });
+export const namespacesNoun = service<NamespaceStore>('namespaces-service');
+export const imagesNoun = service<ImageStore>('images-service');
+export const containersNoun = service<ContainerStore>('containers-service');
+/** The namespaced views by name. */
+export const snapshotsNoun = service<ReadonlyMap<string, Snapshotter>>('snapshots-service');
 
 export const snapshotterType: PluginTypeToken<Snapshotter> = { type: 'io.containerd.snapshotter.v1' };
 /** What a service plugin puts on the sockets. */

@@ -1,0 +1,69 @@
+/**
+ * The services. `io.containerd.service.v1` plugins give the nouns themselves (for the daemon's own use and the names in
+ * settings), `io.containerd.grpc.v1` plugins put them on the sockets.
+ */
+import { noConfig } from '../../core/plugins/config-table.ts';
+import type { Plugin, PluginContext, PluginToken } from '../../core/plugins/plugin.ts';
+import { containersService } from '../../services/containers.ts';
+import { eventsService } from '../../services/events.ts';
+import { healthService } from '../../services/health.ts';
+import { imagesService } from '../../services/images.ts';
+import { leasesService } from '../../services/leases.ts';
+import { namespacesService } from '../../services/namespaces.ts';
+import { sandboxesService } from '../../services/sandboxes.ts';
+import { snapshotsService } from '../../services/snapshots.ts';
+import { ttrpcEventsService } from '../../services/ttrpc-events.ts';
+import { versionService } from '../../services/version.ts';
+import { revision, version } from '../version.ts';
+import { definePlugin } from './define-plugin.ts';
+import {
+  containersNoun,
+  eventExchange,
+  grpcType,
+  imagesNoun,
+  leaseManager,
+  metadata,
+  namespacesNoun,
+  type RpcServices,
+  sandboxStore,
+  serviceType,
+  snapshotsNoun,
+} from './tokens.ts';
+
+/** A noun out of the metadata store. */
+const noun = <Instance>(
+  token: PluginToken<Instance>,
+  from: (plugin: PluginContext<undefined>) => Instance,
+): Plugin => definePlugin({ ...token, requires: [metadata.type], config: noConfig, init: from });
+
+const served = (id: string, make: (plugin: PluginContext<undefined>) => RpcServices): Plugin =>
+  definePlugin({
+    type: grpcType.type,
+    id,
+    requires: [serviceType.type, metadata.type, eventExchange.type, leaseManager.type, sandboxStore.type],
+    config: noConfig,
+    init: make,
+  });
+
+export const services: readonly Plugin[] = [
+  noun(namespacesNoun, ({ get }) => get(metadata).namespaces),
+  noun(imagesNoun, ({ get }) => get(metadata).images),
+  noun(containersNoun, ({ get }) => get(metadata).containers),
+  noun(sandboxStore, ({ get }) => get(metadata).sandboxes),
+  noun(snapshotsNoun, ({ get }) => {
+    const store = get(metadata);
+    return new Map(store.snapshotterNames().map((name) => [name, store.snapshotter(name)]));
+  }),
+  served('namespaces', ({ get }) => ({ grpc: [namespacesService({ namespaces: get(namespacesNoun) })] })),
+  served('images', ({ get }) => ({ grpc: [imagesService({ images: get(imagesNoun) })] })),
+  served('containers', ({ get }) => ({ grpc: [containersService({ containers: get(containersNoun) })] })),
+  served('sandboxes', ({ get }) => ({ grpc: [sandboxesService({ sandboxes: get(sandboxStore) })] })),
+  served('snapshots', ({ get }) => ({ grpc: [snapshotsService({ snapshotters: get(snapshotsNoun) })] })),
+  served('leases', ({ get }) => ({ grpc: [leasesService({ leases: get(leaseManager) })] })),
+  served('events', ({ get }) => {
+    const events = get(eventExchange);
+    return { grpc: [eventsService({ events })], ttrpc: [ttrpcEventsService({ events })] };
+  }),
+  served('healthcheck', () => ({ grpc: [healthService({ services: [] })] })),
+  served('version', () => ({ grpc: [versionService({ version, revision })] })),
+];
