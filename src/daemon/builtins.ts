@@ -10,6 +10,6 @@ import { storage } from './plugins/storage.ts';
 
 export const builtins = (dependencies: BuiltinDependencies): Plugin[] => [
   ...storage,
-  ...services,
+  ...services(dependencies),
   ...servers(dependencies),
 ];

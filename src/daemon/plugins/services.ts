@@ -2,12 +2,15 @@
  * The services. `io.containerd.service.v1` plugins give the nouns themselves (for the daemon's own use and the names in
  * settings), `io.containerd.grpc.v1` plugins put them on the sockets.
  */
+import path from 'node:path';
 import { noConfig } from '../../core/plugins/config-table.ts';
 import type { Plugin, PluginContext, PluginToken } from '../../core/plugins/plugin.ts';
 import { containersService } from '../../services/containers.ts';
+import { contentService } from '../../services/content.ts';
 import { eventsService } from '../../services/events.ts';
 import { healthService } from '../../services/health.ts';
 import { imagesService } from '../../services/images.ts';
+import { introspectionService } from '../../services/introspection.ts';
 import { leasesService } from '../../services/leases.ts';
 import { namespacesService } from '../../services/namespaces.ts';
 import { sandboxesService } from '../../services/sandboxes.ts';
@@ -16,8 +19,10 @@ import { ttrpcEventsService } from '../../services/ttrpc-events.ts';
 import { versionService } from '../../services/version.ts';
 import { revision, version } from '../version.ts';
 import { definePlugin } from './define-plugin.ts';
+import type { BuiltinDependencies } from './dependencies.ts';
 import {
   containersNoun,
+  contentNoun,
   eventExchange,
   grpcType,
   imagesNoun,
@@ -45,7 +50,8 @@ const served = (id: string, make: (plugin: PluginContext<undefined>) => RpcServi
     init: make,
   });
 
-export const services: readonly Plugin[] = [
+export const services = ({ pluginRecords }: BuiltinDependencies): Plugin[] => [
+  noun(contentNoun, ({ get }) => get(metadata).content),
   noun(namespacesNoun, ({ get }) => get(metadata).namespaces),
   noun(imagesNoun, ({ get }) => get(metadata).images),
   noun(containersNoun, ({ get }) => get(metadata).containers),
@@ -54,6 +60,7 @@ export const services: readonly Plugin[] = [
     const store = get(metadata);
     return new Map(store.snapshotterNames().map((name) => [name, store.snapshotter(name)]));
   }),
+  served('content', ({ get }) => ({ grpc: [contentService({ content: get(contentNoun) })] })),
   served('namespaces', ({ get }) => ({ grpc: [namespacesService({ namespaces: get(namespacesNoun) })] })),
   served('images', ({ get }) => ({ grpc: [imagesService({ images: get(imagesNoun) })] })),
   served('containers', ({ get }) => ({ grpc: [containersService({ containers: get(containersNoun) })] })),
@@ -63,6 +70,10 @@ export const services: readonly Plugin[] = [
   served('events', ({ get }) => {
     const events = get(eventExchange);
     return { grpc: [eventsService({ events })], ttrpc: [ttrpcEventsService({ events })] };
+  }),
+  served('introspection', ({ rootDir }) => {
+    const uuidPath = path.join(rootDir(), 'uuid');
+    return { grpc: [introspectionService({ plugins: pluginRecords, deprecations: () => [] }, { uuidPath })] };
   }),
   served('healthcheck', () => ({ grpc: [healthService({ services: [] })] })),
   served('version', () => ({ grpc: [versionService({ version, revision })] })),

@@ -1,6 +1,7 @@
 /** Plugins and plugin types with what their instances are, so that `get` and `all` are typed. */
 
 import type { ContainerStore } from '../../core/containers/container-store.ts';
+import type { ContentStore } from '../../core/content/content-store.ts';
 import type { LocalContentStore } from '../../core/content/local-store.ts';
 import type { EventExchange } from '../../core/events/event-exchange.ts';
 import type { GarbageCollector } from '../../core/gc/garbage-collector.ts';
@@ -27,6 +28,7 @@ export const sandboxStore: PluginToken<SandboxStore> = {
 
 export const serviceType: PluginTypeToken<unknown> = { type: 'io.containerd.service.v1' };
 const service = <Instance>(id: string): PluginToken<Instance> => ({ type: serviceType.type, id });
+export const contentNoun = service<ContentStore>('content-service');
 export const namespacesNoun = service<NamespaceStore>('namespaces-service');
 export const imagesNoun = service<ImageStore>('images-service');
 export const containersNoun = service<ContainerStore>('containers-service');
