@@ -158,7 +158,9 @@ class ExpressionParser {
   #literalRun(): Expression[] {
     const parts: Expression[] = [];
     while (this.#peek() !== undefined && !this.#accept('\\E')) parts.push(this.#point(this.#take()));
-    return parts;
+    // A repetition after the run means its last character.
+    const last = parts.pop();
+    return last === undefined ? parts : [...parts, this.#repeated(last)];
   }
 
   #repeated(part: Expression): Expression {
