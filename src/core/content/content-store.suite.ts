@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { describe, test } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import type { NamespacedContext } from '../../base/context.ts';
 import { type Digest, digestOf } from '../../base/digest.ts';
 import { type ErrorCode, hasCode } from '../../base/errors.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { ContainerdError, hasCode } from '../../base/errors.ts';
 import { limits } from '../../base/limits.ts';
 import { type FieldLookup, mapField, parseFilters } from './filter.ts';

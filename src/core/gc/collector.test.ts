@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { withLease } from '../../base/context.ts';
 import { type Digest, digestOf } from '../../base/digest.ts';
 import { failedPrecondition } from '../../base/errors.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { type Message, fromBinary } from '@bufbuild/protobuf';
 import type { GenMessage } from '@bufbuild/protobuf/codegenv2';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { withLease } from '../../base/context.ts';
 import { digestOf } from '../../base/digest.ts';
 import { type ErrorCode, hasCode } from '../../base/errors.ts';
