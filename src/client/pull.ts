@@ -38,6 +38,9 @@ export interface PullOptions extends Call {
   readonly labels?: Readonly<Record<string, string>>;
 }
 
+/** How long the last progress may come after the transfer has ended. */
+const progressLingerMs = 2000;
+
 /** Iterate for progress, then ask for the image; or only ask. Good for one use. */
 export class Pull implements AsyncIterable<TransferProgress> {
   readonly #scope: Scope;
@@ -70,12 +73,14 @@ export class Pull implements AsyncIterable<TransferProgress> {
     await using progress = await openStream(scope, 'progress', { signal });
     const auth =
       this.#options.credentials === undefined ? undefined : await openStream(scope, 'auth', { signal });
+    let timer: NodeJS.Timeout | undefined;
     try {
       const answering = auth === undefined ? undefined : this.#answer(auth);
-      const transferring = this.#transfer(progress.id, auth?.id ?? '', signal).finally(() =>
-        // The daemon ends the progress stream when the transfer has ended; should it not, we do.
-        setImmediate(() => void progress[Symbol.asyncDispose]()),
-      );
+      const transferring = this.#transfer(progress.id, auth?.id ?? '', signal);
+      // The daemon ends the progress stream once it has sent what is left; should it not, we do.
+      void transferring
+        .finally(() => (timer = setTimeout(() => aborter.abort(), progressLingerMs)))
+        .catch(() => {});
       transferring.catch(() => undefined);
       answering?.catch(() => undefined);
       yield* progressOf(progress.received);
@@ -84,6 +89,7 @@ export class Pull implements AsyncIterable<TransferProgress> {
     } catch (error) {
       throw wrap(`pull ${this.#reference}`, error);
     } finally {
+      clearTimeout(timer);
       aborter.abort();
       await auth?.[Symbol.asyncDispose]();
     }
