@@ -5,6 +5,7 @@
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { isDeepStrictEqual } from 'node:util';
 import { ctrOf, debianCtr } from '../support/ctr.ts';
 import { type Daemon, startGantry, startPeer } from '../support/daemon.ts';
 import { type Registry, startRegistry } from '../support/registry.ts';
@@ -63,8 +64,10 @@ export function compareWithPeer(title: string, scenarios: readonly Scenario[]): 
           const namespace = `${scenario.name.replace(/[^a-z0-9]+/gi, '-')}-${version}`;
           const expected = await perform(peer, scenario, version, namespace, registry);
           const actual = await perform(ours, scenario, version, namespace, registry);
-          if (process.env['GANTRY_DIFFERENTIAL_SHOW']) console.log(expected);
-          assert.deepEqual(actual, expected);
+          const differences = expected.flatMap((answer, index) =>
+            isDeepStrictEqual(answer, actual[index]) ? [] : [{ expected: answer, actual: actual[index] }],
+          );
+          assert.deepEqual(differences, []);
         });
   });
 }
