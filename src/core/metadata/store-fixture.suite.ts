@@ -20,6 +20,10 @@ import { MetadataStore } from './metadata.ts';
 import { metadataMigrations } from './schema.ts';
 import { SnapshotRecordStore } from './snapshot-records.ts';
 
+/** Bytes that can be told from their name: a few, or more than one write. */
+export const crashBytes = (name: string): Buffer =>
+  Buffer.from(`${name} `.repeat(name.length % 2 === 0 ? 3 : 5000));
+
 export interface PublishedEvent {
   readonly namespace: string | undefined;
   readonly topic: string;
