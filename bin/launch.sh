@@ -47,5 +47,5 @@ fi
 # docs/decisions/0002-start-and-memory.md has the figures behind these flags.
 NODE_COMPILE_CACHE=$root/dist/.cache
 export NODE_COMPILE_CACHE
-exec "$node" --max-semi-space-size=1 --disable-sigusr1 --disable-warning=ExperimentalWarning \
+exec "$node" --max-semi-space-size=1 --disable-warning=ExperimentalWarning \
   "$root/dist/$program.js" "$@"

@@ -19,8 +19,10 @@ async function serve(commandLine: CommandLine): Promise<void> {
   const log = createLogger({ level: logLevel, format: logFormat });
   log.info({ version, root: rootDir, state: stateDir, config: configuration.files }, 'starting gantryd');
   ignoreHangup(log);
+  const running: { daemon?: Daemon } = {};
+  dumpOnSignal(log, stateDir, () => running.daemon?.describe() ?? { pid: process.pid, starting: true });
   await using daemon = await Daemon.start({ platform: await selectPlatform(), log }, configuration);
-  dumpOnSignal(log, stateDir, () => daemon.describe());
+  running.daemon = daemon;
   const startMs = Math.round(performance.now());
   log.info({ address: configuration.address, startMs }, 'gantryd is ready');
   // Written now, because a daemon seldom ends in a way that would write it.

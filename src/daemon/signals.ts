@@ -18,7 +18,10 @@ export function ignoreHangup(log: Logger): void {
   process.on('SIGHUP', () => log.info({}, 'SIGHUP ignored: settings are read at start only'));
 }
 
-/** SIGUSR1 puts what `describe` says into the log and into `gantryd.dump` of the state folder. */
+/**
+ * SIGUSR1 puts what `describe` says into the log and into `gantryd.dump` of the state folder. To be called early:
+ * without a listener Node opens its inspector on this signal.
+ */
 export function dumpOnSignal(log: Logger, stateDir: string, describe: () => Record<string, unknown>): void {
   process.on('SIGUSR1', () => {
     const state = describe();
