@@ -12,7 +12,7 @@ import {
 } from '../wire/gen/containerd/services/containers/v1/containers_pb.js';
 import { type ServedService, serve } from '../wire/service.ts';
 import { timestampOf } from '../wire/timestamps.ts';
-import { anyMapToWire, maskPaths, optionalAny, required } from './convert.ts';
+import { anyMapToWire, lookup, maskPaths, optionalAny, required } from './convert.ts';
 
 export interface ContainersServiceDependencies {
   readonly containers: ContainerStore;
@@ -56,7 +56,9 @@ const toWire = (container: Container): WireContainer =>
 export const containersService = ({ containers }: ContainersServiceDependencies): ServedService =>
   serve(Containers, {
     get: async (ctx, { id }) => ({
-      container: toWire(await containers.get(requireNamespace(ctx), parseContainerId(id))),
+      container: toWire(
+        await containers.get(requireNamespace(ctx), lookup('container', parseContainerId, id)),
+      ),
     }),
     list: async (ctx, { filters }) => ({
       containers: (await containers.list(requireNamespace(ctx), filters)).map(toWire),
@@ -74,7 +76,7 @@ export const containersService = ({ containers }: ContainersServiceDependencies)
       ),
     }),
     delete: async (ctx, { id }) => {
-      await containers.delete(requireNamespace(ctx), parseContainerId(id));
+      await containers.delete(requireNamespace(ctx), lookup('container', parseContainerId, id));
       return {};
     },
   });

@@ -16,7 +16,7 @@ import {
 import { type ServedService, serve } from '../wire/service.ts';
 import { timestampOf } from '../wire/timestamps.ts';
 import { writeContent } from './content-write.ts';
-import { blocksOf, countOf, maskPaths, required } from './convert.ts';
+import { blocksOf, countOf, lookup, maskPaths, required } from './convert.ts';
 
 export interface ContentServiceDependencies {
   /** The namespaced view. */
@@ -85,14 +85,16 @@ export const contentService = ({ content }: ContentServiceDependencies): ServedS
       }
     },
     status: async (ctx, { ref }) => ({
-      status: statusToWire(await content.status(requireNamespace(ctx), parseIngestRef(ref))),
+      status: statusToWire(
+        await content.status(requireNamespace(ctx), lookup('reference', parseIngestRef, ref)),
+      ),
     }),
     listStatuses: async (ctx, { filters }) => ({
       statuses: (await content.listStatuses(requireNamespace(ctx), filters)).map(statusToWire),
     }),
     write: (ctx, requests) => writeContent(content, requireNamespace(ctx), requests),
     abort: async (ctx, { ref }) => {
-      await content.abort(requireNamespace(ctx), parseIngestRef(ref));
+      await content.abort(requireNamespace(ctx), lookup('reference', parseIngestRef, ref));
       return {};
     },
   });

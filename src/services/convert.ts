@@ -3,7 +3,7 @@ import { create } from '@bufbuild/protobuf';
 import type { FieldMask } from '@bufbuild/protobuf/wkt';
 import type { AnyValue } from '../base/any-value.ts';
 import { parseDigest } from '../base/digest.ts';
-import { invalidArgument } from '../base/errors.ts';
+import { hasCode, invalidArgument, notFound } from '../base/errors.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Platform } from '../oci/platform.ts';
 import type { Mount } from '../platform/mount.ts';
@@ -19,6 +19,18 @@ import { PlatformSchema } from '../wire/gen/containerd/types/platform_pb.js';
 export function required<Value>(value: Value | undefined, what: string): Value {
   if (value === undefined) throw invalidArgument(`${what} is missing from the request`);
   return value;
+}
+
+/**
+ * A name by which something is looked up: one that cannot exist is not found, as containerd answers it; only what is
+ * made gets told what is wrong with its name. Errors: NotFound.
+ */
+export function lookup<Name>(kind: string, parse: (text: string) => Name, text: string): Name {
+  try {
+    return parse(text);
+  } catch (error) {
+    throw hasCode(error, 'InvalidArgument') ? notFound(kind, text) : error;
+  }
 }
 
 /** An int64 that counts bytes or the like. Errors: InvalidArgument beyond 2^53 or below zero. */

@@ -3,6 +3,7 @@ import { create } from '@bufbuild/protobuf';
 import type { Context } from '../base/context.ts';
 import { invalidArgument, wrap } from '../base/errors.ts';
 import { parseNamespace } from '../base/identifiers.ts';
+import { instantOfMs } from '../base/time.ts';
 import type { Envelope, EventExchange } from '../core/events/event-exchange.ts';
 import { anyFromWire, anyToWire } from '../wire/any.ts';
 import { Events } from '../wire/gen/containerd/services/events/v1/events_pb.js';
@@ -20,7 +21,8 @@ const noEvent = { typeUrl: '', value: new Uint8Array() };
 /** Errors: InvalidArgument. */
 export function envelopeFromWire(envelope: WireEnvelope | undefined): Envelope {
   const given = required(envelope, 'envelope');
-  const timestamp = instantOf(given.timestamp);
+  // An absent timestamp reads as the epoch, as in Go; only a zero time is refused.
+  const timestamp = given.timestamp === undefined ? instantOfMs(0) : instantOf(given.timestamp);
   if (timestamp === undefined) throw invalidArgument('timestamp must be set on forwarded event');
   try {
     const event = anyFromWire(given.event) ?? noEvent;

@@ -12,7 +12,7 @@ import {
 } from '../wire/gen/containerd/services/images/v1/images_pb.js';
 import { type ServedService, serve } from '../wire/service.ts';
 import { instantOf, timestampOf } from '../wire/timestamps.ts';
-import { descriptorFromWire, descriptorToWire, maskPaths, required } from './convert.ts';
+import { descriptorFromWire, descriptorToWire, lookup, maskPaths, required } from './convert.ts';
 
 export interface ImagesServiceDependencies {
   readonly images: ImageStore;
@@ -38,7 +38,7 @@ const toWire = (image: Image): WireImage =>
 export const imagesService = ({ images }: ImagesServiceDependencies): ServedService =>
   serve(Images, {
     get: async (ctx, { name }) => ({
-      image: toWire(await images.get(requireNamespace(ctx), parseImageName(name))),
+      image: toWire(await images.get(requireNamespace(ctx), lookup('image', parseImageName, name))),
     }),
     list: async (ctx, { filters }) => ({
       images: (await images.list(requireNamespace(ctx), filters)).map(toWire),
@@ -52,9 +52,9 @@ export const imagesService = ({ images }: ImagesServiceDependencies): ServedServ
       ),
     }),
     delete: async (ctx, { name, sync, target }) => {
-      await images.delete(requireNamespace(ctx), parseImageName(name), {
+      await images.delete(requireNamespace(ctx), lookup('image', parseImageName, name), {
         sync,
-        ...(target !== undefined && { target: parseDigest(target.digest) }),
+        ...(target !== undefined && { target: lookup('image target', parseDigest, target.digest) }),
       });
       return {};
     },

@@ -122,10 +122,10 @@ export function introspectionService(
         .plugins()
         .find(({ type, id }) => type === request.type && id === request.id);
       if (plugin === undefined) throw notFound('plugin', `${request.type}.${request.id}`);
-      if (plugin.error !== undefined)
-        throw failedPrecondition(`plugin ${request.type}.${request.id} did not start`, plugin.error);
       const options = anyFromWire(request.options);
       if (options === undefined) return { plugin: pluginToWire(plugin) };
+      if (plugin.error !== undefined)
+        throw failedPrecondition(`plugin ${request.type}.${request.id} did not start`, plugin.error);
       const info = dependencies.pluginInfo?.(plugin, options);
       if (info === undefined)
         throw unimplemented(`plugin ${request.type}.${request.id} tells nothing of itself`);

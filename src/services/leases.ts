@@ -5,7 +5,7 @@ import type { Lease, LeaseManager, LeaseResource } from '../core/leases/lease-ma
 import { Leases, type Resource } from '../wire/gen/containerd/services/leases/v1/leases_pb.js';
 import { type ServedService, serve } from '../wire/service.ts';
 import { timestampOf } from '../wire/timestamps.ts';
-import { required } from './convert.ts';
+import { lookup, required } from './convert.ts';
 
 export interface LeasesServiceDependencies {
   readonly leases: LeaseManager;
@@ -33,23 +33,33 @@ export const leasesService = ({ leases }: LeasesServiceDependencies): ServedServ
       ),
     }),
     delete: async (ctx, { id, sync }) => {
-      await leases.delete(requireNamespace(ctx), parseLeaseId(id), { sync });
+      await leases.delete(requireNamespace(ctx), lookup('lease', parseLeaseId, id), { sync });
       return {};
     },
     list: async (ctx, { filters }) => ({
       leases: (await leases.list(requireNamespace(ctx), filters)).map(toWire),
     }),
     addResource: async (ctx, { id, resource }) => {
-      await leases.addResource(requireNamespace(ctx), parseLeaseId(id), resourceFromWire(resource));
+      await leases.addResource(
+        requireNamespace(ctx),
+        lookup('lease', parseLeaseId, id),
+        resourceFromWire(resource),
+      );
       return {};
     },
     deleteResource: async (ctx, { id, resource }) => {
-      await leases.deleteResource(requireNamespace(ctx), parseLeaseId(id), resourceFromWire(resource));
+      await leases.deleteResource(
+        requireNamespace(ctx),
+        lookup('lease', parseLeaseId, id),
+        resourceFromWire(resource),
+      );
       return {};
     },
     listResources: async (ctx, { id }) => ({
-      resources: (await leases.listResources(requireNamespace(ctx), parseLeaseId(id))).map((resource) => ({
-        ...resource,
-      })),
+      resources: (await leases.listResources(requireNamespace(ctx), lookup('lease', parseLeaseId, id))).map(
+        (resource) => ({
+          ...resource,
+        }),
+      ),
     }),
   });

@@ -3,7 +3,7 @@ import { parseNamespace } from '../base/identifiers.ts';
 import type { NamespaceRecord, NamespaceStore } from '../core/namespaces/namespace-store.ts';
 import { type Namespace, Namespaces } from '../wire/gen/containerd/services/namespaces/v1/namespace_pb.js';
 import { type ServedService, serve } from '../wire/service.ts';
-import { maskPaths, required } from './convert.ts';
+import { lookup, maskPaths, required } from './convert.ts';
 
 export interface NamespacesServiceDependencies {
   readonly namespaces: NamespaceStore;
@@ -16,9 +16,21 @@ const fromWire = (namespace: Namespace | undefined): NamespaceRecord => {
 
 const toWire = ({ name, labels }: NamespaceRecord) => ({ name, labels: { ...labels } });
 
+function isNamespace(name: string): boolean {
+  try {
+    return parseNamespace(name) === name;
+  } catch {
+    return false;
+  }
+}
+
 export const namespacesService = ({ namespaces }: NamespacesServiceDependencies): ServedService =>
   serve(Namespaces, {
-    get: async (ctx, { name }) => ({ namespace: toWire(await namespaces.get(ctx, parseNamespace(name))) }),
+    get: async (ctx, { name }) => {
+      // A namespace that is not there is no error, so neither is one that cannot be.
+      if (!isNamespace(name)) return { namespace: { name } };
+      return { namespace: toWire(await namespaces.get(ctx, parseNamespace(name))) };
+    },
     list: async (ctx) => ({ namespaces: (await namespaces.list(ctx)).map(toWire) }),
     create: async (ctx, { namespace }) => ({
       namespace: toWire(await namespaces.create(ctx, fromWire(namespace))),
@@ -27,7 +39,7 @@ export const namespacesService = ({ namespaces }: NamespacesServiceDependencies)
       namespace: toWire(await namespaces.update(ctx, fromWire(namespace), maskPaths(updateMask))),
     }),
     delete: async (ctx, { name }) => {
-      await namespaces.delete(ctx, parseNamespace(name));
+      await namespaces.delete(ctx, lookup('namespace', parseNamespace, name));
       return {};
     },
   });

@@ -8,7 +8,7 @@ import { Store } from '../wire/gen/containerd/services/sandbox/v1/sandbox_pb.js'
 import { SandboxSchema, type Sandbox as WireSandbox } from '../wire/gen/containerd/types/sandbox_pb.js';
 import { type ServedService, serve } from '../wire/service.ts';
 import { timestampOf } from '../wire/timestamps.ts';
-import { anyMapToWire, optionalAny, required } from './convert.ts';
+import { anyMapToWire, lookup, optionalAny, required } from './convert.ts';
 
 export interface SandboxesServiceDependencies {
   readonly sandboxes: SandboxStore;
@@ -49,13 +49,15 @@ export const sandboxesService = ({ sandboxes }: SandboxesServiceDependencies): S
       sandbox: toWire(await sandboxes.update(requireNamespace(ctx), fromWire(sandbox), fields)),
     }),
     delete: async (ctx, { sandboxId }) => {
-      await sandboxes.delete(requireNamespace(ctx), parseSandboxId(sandboxId));
+      await sandboxes.delete(requireNamespace(ctx), lookup('sandbox', parseSandboxId, sandboxId));
       return {};
     },
     list: async (ctx, { filters }) => ({
       list: (await sandboxes.list(requireNamespace(ctx), filters)).map(toWire),
     }),
     get: async (ctx, { sandboxId }) => ({
-      sandbox: toWire(await sandboxes.get(requireNamespace(ctx), parseSandboxId(sandboxId))),
+      sandbox: toWire(
+        await sandboxes.get(requireNamespace(ctx), lookup('sandbox', parseSandboxId, sandboxId)),
+      ),
     }),
   });

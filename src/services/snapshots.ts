@@ -18,7 +18,7 @@ import {
 } from '../wire/gen/containerd/services/snapshots/v1/snapshots_pb.js';
 import { type ServedService, serve } from '../wire/service.ts';
 import { timestampOf } from '../wire/timestamps.ts';
-import { blocksOf, maskPaths, mountToWire, required } from './convert.ts';
+import { blocksOf, lookup, maskPaths, mountToWire, required } from './convert.ts';
 
 export interface SnapshotsServiceDependencies {
   /** The namespaced views, by name. */
@@ -67,23 +67,28 @@ export function snapshotsService({ snapshotters }: SnapshotsServiceDependencies)
     },
     mounts: async (context, request) => {
       const { snapshotter, ctx } = open(context, request.snapshotter);
-      const mounts = await snapshotter.mounts(ctx, parseSnapshotKey(request.key));
+      const mounts = await snapshotter.mounts(ctx, lookup('snapshot', parseSnapshotKey, request.key));
       return { mounts: mounts.map(mountToWire) };
     },
     commit: async (context, request) => {
       const { snapshotter, ctx } = open(context, request.snapshotter);
       const name = parseSnapshotKey(request.name);
-      await snapshotter.commit(ctx, name, parseSnapshotKey(request.key), optionsOf(request));
+      await snapshotter.commit(
+        ctx,
+        name,
+        lookup('snapshot', parseSnapshotKey, request.key),
+        optionsOf(request),
+      );
       return {};
     },
     remove: async (context, request) => {
       const { snapshotter, ctx } = open(context, request.snapshotter);
-      await snapshotter.remove(ctx, parseSnapshotKey(request.key));
+      await snapshotter.remove(ctx, lookup('snapshot', parseSnapshotKey, request.key));
       return {};
     },
     stat: async (context, request) => {
       const { snapshotter, ctx } = open(context, request.snapshotter);
-      return { info: toWire(await snapshotter.stat(ctx, parseSnapshotKey(request.key))) };
+      return { info: toWire(await snapshotter.stat(ctx, lookup('snapshot', parseSnapshotKey, request.key))) };
     },
     update: async (context, request) => {
       const { snapshotter, ctx } = open(context, request.snapshotter);
@@ -98,7 +103,10 @@ export function snapshotsService({ snapshotters }: SnapshotsServiceDependencies)
     },
     usage: async (context, request) => {
       const { snapshotter, ctx } = open(context, request.snapshotter);
-      const { sizeBytes, inodes } = await snapshotter.usage(ctx, parseSnapshotKey(request.key));
+      const { sizeBytes, inodes } = await snapshotter.usage(
+        ctx,
+        lookup('snapshot', parseSnapshotKey, request.key),
+      );
       return { size: BigInt(sizeBytes), inodes: BigInt(inodes) };
     },
     cleanup: async (context, request) => {

@@ -22,7 +22,14 @@ import {
 import { type Process, ProcessSchema, Status } from '../wire/gen/containerd/types/task/task_pb.js';
 import { type ServedService, serve } from '../wire/service.ts';
 import { timestampOf, timestampOrZero } from '../wire/timestamps.ts';
-import { descriptorFromWire, descriptorToWire, mountFromWire, optionalAny, required } from './convert.ts';
+import {
+  descriptorFromWire,
+  descriptorToWire,
+  lookup,
+  mountFromWire,
+  optionalAny,
+  required,
+} from './convert.ts';
 
 export interface TasksServiceDependencies {
   readonly tasks: TaskManager;
@@ -59,11 +66,12 @@ const endToWire = (id: string, end: ProcessEnd): DeleteResponse =>
   });
 
 const targetOf = (request: { containerId: string; execId: string }): ProcessTarget => ({
-  containerId: parseContainerId(request.containerId),
-  ...(request.execId !== '' && { execId: parseExecId(request.execId) }),
+  containerId: idOf(request),
+  ...(request.execId !== '' && { execId: lookup('process', parseExecId, request.execId) }),
 });
 
-const idOf = (request: { containerId: string }): ContainerId => parseContainerId(request.containerId);
+const idOf = (request: { containerId: string }): ContainerId =>
+  lookup('container', parseContainerId, request.containerId);
 
 const ioOf = ({ stdin, stdout, stderr, terminal }: ProcessIo): ProcessIo => ({
   stdin,
@@ -93,7 +101,7 @@ export function tasksService({ tasks }: TasksServiceDependencies): ServedService
       return endToWire('', end);
     },
     deleteProcess: async (ctx, request) => {
-      const execId = parseExecId(request.execId);
+      const execId = lookup('process', parseExecId, request.execId);
       return endToWire(execId, await tasks.deleteProcess(requireNamespace(ctx), idOf(request), execId));
     },
     get: async (ctx, request) => ({

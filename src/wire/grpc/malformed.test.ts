@@ -1,0 +1,118 @@
+/** What a hostile client may send: the server answers by the right code and goes on. */
+import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { type ClientHttp2Session, connect as connectHttp2 } from 'node:http2';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { silentLogger } from '../../base/logger.ts';
+import { Version } from '../gen/containerd/services/version/v1/version_pb.js';
+import { Namespaces } from '../gen/containerd/services/namespaces/v1/namespace_pb.js';
+import { serve } from '../service.ts';
+import { UnixListener } from '../unix-listener.ts';
+import { connectGrpc } from './client.ts';
+import { GrpcServer } from './server.ts';
+
+const sockets = { peerCredentials: () => ({ pid: 0, uid: 0, gid: 0 }), sendDatagram: (): void => {} };
+
+describe('gRPC with a hostile client', () => {
+  let dir: string;
+  let listener: UnixListener;
+  let server: GrpcServer;
+  let session: ClientHttp2Session;
+
+  before(async () => {
+    dir = await mkdtemp(join(tmpdir(), 'gantry-hostile-'));
+    listener = await UnixListener.listen({ sockets }, join(dir, 's'));
+    const services = [
+      serve(Version, { version: async () => ({ version: 'v' }) }),
+      serve(Namespaces, { get: async (_ctx, { name }) => ({ namespace: { name } }) }),
+    ];
+    server = new GrpcServer({ services, log: silentLogger });
+    server.attach(listener);
+    session = connectHttp2('http://localhost', { createConnection: () => connect({ path: listener.path }) });
+    session.on('error', () => {});
+  });
+
+  after(async () => {
+    session.destroy();
+    await server[Symbol.asyncDispose]();
+    await listener.close();
+    await rm(dir, { recursive: true });
+  });
+
+  /** Sends raw bytes as the body of a call; resolves with the number of the status. */
+  async function call(
+    path: string,
+    body: Buffer,
+    headers: Record<string, string> = {},
+  ): Promise<string | undefined> {
+    const stream = session.request({
+      ':method': 'POST',
+      ':path': path,
+      'content-type': 'application/grpc',
+      te: 'trailers',
+      ...headers,
+    });
+    const { promise, resolve } = Promise.withResolvers<string | undefined>();
+    const status = (from: { 'grpc-status'?: unknown }): void => {
+      const number = from['grpc-status'];
+      if (typeof number === 'string' || typeof number === 'number') resolve(`${number}`);
+    };
+    stream.on('response', status);
+    stream.on('trailers', status);
+    stream.on('close', () => resolve(undefined));
+    stream.on('error', () => resolve(undefined));
+    stream.resume();
+    stream.end(body);
+    return promise;
+  }
+
+  const framed = (payload: Buffer): Buffer => {
+    const header = Buffer.alloc(5);
+    header.writeUInt32BE(payload.byteLength, 1);
+    return Buffer.concat([header, payload]);
+  };
+  const get = '/containerd.services.namespaces.v1.Namespaces/Get';
+
+  it('answers bytes that are no message with Internal, as grpc-go does', async () => {
+    assert.equal(await call(get, framed(Buffer.from([0x0a, 0x05, 0x61]))), '13');
+    assert.equal(await call(get, framed(Buffer.from([0xff, 0xff]))), '13');
+  });
+
+  it('answers text that is not UTF-8 with Internal', async () => {
+    assert.equal(await call(get, framed(Buffer.from([0x0a, 0x02, 0xc3, 0x28]))), '13');
+  });
+
+  it('answers unknown services and methods with Unimplemented', async () => {
+    assert.equal(await call('/no.Such/Thing', framed(Buffer.alloc(0))), '12');
+    assert.equal(await call(`${get}Nothing`, framed(Buffer.alloc(0))), '12');
+    assert.equal(
+      await call('/containerd.services.namespaces.v1.Namespaces/List', framed(Buffer.alloc(0))),
+      '12',
+    );
+  });
+
+  it('refuses a message that claims to be too large before it has come', async () => {
+    const header = Buffer.alloc(5);
+    header.writeUInt32BE(0x7fffffff, 1);
+    assert.equal(await call(get, Buffer.concat([header, Buffer.alloc(100)])), '8');
+  });
+
+  it('does not take a header for more than a name', async () => {
+    assert.equal(await call(get, framed(Buffer.alloc(0)), { 'containerd-namespace': 'a/../b' }), '3');
+    assert.equal(await call(get, framed(Buffer.alloc(0)), { 'containerd-namespace': '' }), '0');
+  });
+
+  it('survives bytes that are not HTTP/2, and goes on serving', async () => {
+    const socket = connect({ path: listener.path });
+    socket.on('error', () => {});
+    socket.write('GET / HTTP/1.1\r\n\r\n');
+    socket.resume();
+    await new Promise((resolve) => socket.once('close', resolve));
+    await using connection = connectGrpc(listener.path);
+    assert.equal((await connection.client(Version).version({})).version, 'v');
+    assert.equal(server.inFlight().length, 0);
+  });
+});
