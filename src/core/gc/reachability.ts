@@ -138,10 +138,8 @@ export async function mark(
 /** A breath at most every 10 ms, so that long walks do not hold the event loop. */
 export function breather(): () => Promise<void> | undefined {
   let last = performance.now();
-  let calls = 0;
   return () => {
-    calls += 1;
-    if ((calls & 127) !== 0 || performance.now() - last < 10) return undefined;
+    if (performance.now() - last < 10) return undefined;
     return new Promise((resolve) => {
       setImmediate(() => {
         last = performance.now();
