@@ -1,0 +1,236 @@
+/**
+ * What snapshotters that keep each snapshot in a directory have in common: records, directories, usage, removal.
+ * A layout (overlayfs.ts, native.ts) says what is in a directory and how it is mounted.
+ *
+ * Safe against kill -9 at any line: directories come before their record and go after it (snapshot-directories.ts).
+ * Removal frees the key at once and the disk with the next clean-up, unless `syncRemove` is set.
+ */
+import type { Context } from '../../base/context.ts';
+import { checkSignal } from '../../base/context.ts';
+import { failedPrecondition, invalidArgument, notFound } from '../../base/errors.ts';
+import type { SnapshotKey } from '../../base/identifiers.ts';
+import { type Labels, withoutEmptyLabels } from '../../base/labels.ts';
+import type { Logger } from '../../base/logger.ts';
+import type { Mount } from '../../platform/mount.ts';
+import type { Platform } from '../../platform/platform.ts';
+import { mapField, parseFilters } from '../filters/filter.ts';
+import { diskUsage } from './disk-usage.ts';
+import { SnapshotDirectories } from './snapshot-directories.ts';
+import type { SnapshotRecord, SnapshotRecords } from './snapshot-records.ts';
+import type {
+  PrepareOptions,
+  SnapshotInfo,
+  SnapshotKind,
+  Snapshotter,
+  SnapshotUsage,
+} from './snapshotter.ts';
+
+export interface SnapshotterDependencies {
+  readonly records: SnapshotRecords;
+  readonly platform: Platform;
+  readonly log: Logger;
+}
+
+export interface SnapshotterOptions {
+  /** Directory of this back end; made when absent. */
+  readonly root: string;
+  /** Removal waits until the disk space is free. */
+  readonly syncRemove?: boolean;
+}
+
+export interface Layout {
+  readonly name: string;
+  readonly capabilities: readonly string[];
+  readonly directoryMode: number;
+  /** Fills a fresh directory for a snapshot on the nearest parent's directory. */
+  fill(
+    directory: string,
+    kind: Exclude<SnapshotKind, 'committed'>,
+    parent: string | undefined,
+    signal: AbortSignal,
+  ): Promise<void>;
+  /** Of the snapshot's own layer, in its directory. */
+  layerOf(directory: string): string;
+  mounts(kind: SnapshotKind, directory: string, parents: readonly string[]): Mount[];
+}
+
+const noUsage: SnapshotUsage = { sizeBytes: 0, inodes: 0 };
+
+export class DirectorySnapshotter implements Snapshotter {
+  readonly name: string;
+  readonly capabilities: readonly string[];
+  readonly #layout: Layout;
+  readonly #records: SnapshotRecords;
+  readonly #directories: SnapshotDirectories;
+  readonly #syncRemove: boolean;
+
+  constructor(
+    { records, log }: Pick<SnapshotterDependencies, 'records' | 'log'>,
+    layout: Layout,
+    { root, syncRemove = false }: SnapshotterOptions,
+  ) {
+    this.name = layout.name;
+    this.capabilities = layout.capabilities;
+    this.#layout = layout;
+    this.#records = records;
+    this.#directories = new SnapshotDirectories({ log }, root);
+    this.#syncRemove = syncRemove;
+  }
+
+  async stat(_ctx: Context, key: SnapshotKey): Promise<SnapshotInfo> {
+    return infoOf(this.#require(key));
+  }
+
+  async update(
+    _ctx: Context,
+    info: { key: SnapshotKey; labels: Labels },
+    paths: readonly string[],
+  ): Promise<SnapshotInfo> {
+    return this.#records.write((records) => {
+      const record = records.get(info.key);
+      if (record === undefined) throw notFound('snapshot', info.key);
+      return infoOf(records.setLabels(info.key, mergeLabels(record.labels, info.labels, paths)));
+    });
+  }
+
+  async usage(ctx: Context, key: SnapshotKey): Promise<SnapshotUsage> {
+    const record = this.#require(key);
+    if (record.kind === 'active') return this.#measure(ctx, record);
+    return this.#records.read((records) => records.usage(key)) ?? noUsage;
+  }
+
+  async mounts(_ctx: Context, key: SnapshotKey): Promise<Mount[]> {
+    const record = this.#require(key);
+    if (record.kind === 'committed')
+      throw failedPrecondition(`requested snapshot ${JSON.stringify(key)} is not active or a view`);
+    return this.#mountsOf(record);
+  }
+
+  async prepare(ctx: Context, key: SnapshotKey, options: PrepareOptions): Promise<Mount[]> {
+    return this.#make(ctx, 'active', key, options);
+  }
+
+  async view(ctx: Context, key: SnapshotKey, options: PrepareOptions): Promise<Mount[]> {
+    return this.#make(ctx, 'view', key, options);
+  }
+
+  async commit(
+    ctx: Context,
+    name: SnapshotKey,
+    key: SnapshotKey,
+    { parent, labels = {} }: PrepareOptions,
+  ): Promise<void> {
+    if (parent !== undefined && !this.capabilities.includes('rebase'))
+      checkSameParent(this.name, this.#require(key), parent);
+    const record = this.#require(key);
+    const usage = record.kind === 'active' ? await this.#measure(ctx, record) : noUsage;
+    await this.#records.write((records) => records.commit(name, key, parent, labels, usage));
+  }
+
+  async remove(_ctx: Context, key: SnapshotKey): Promise<void> {
+    const { id } = await this.#records.write((records) => records.remove(key));
+    this.#directories.discard(id);
+    if (this.#syncRemove) await this.#sweep();
+  }
+
+  async *list(ctx: Context, filters: readonly string[]): AsyncGenerator<SnapshotInfo, void> {
+    const passes = parseFilters(filters);
+    // Copied first: a write may not fall into an open read.
+    const infos = this.#records.read((records) => Array.from(records.list(), infoOf));
+    for (const info of infos) {
+      checkSignal(ctx.signal);
+      if (passes((path) => fieldOf(info, path))) yield info;
+    }
+  }
+
+  async cleanup(_ctx: Context): Promise<void> {
+    await this.#sweep();
+  }
+
+  #require(key: SnapshotKey): SnapshotRecord {
+    const record = this.#records.read((records) => records.get(key));
+    if (record === undefined) throw notFound('snapshot', key);
+    return record;
+  }
+
+  #measure({ signal }: Context, { id }: SnapshotRecord): Promise<SnapshotUsage> {
+    return diskUsage(this.#layout.layerOf(this.#directories.of(id)), { signal });
+  }
+
+  #mountsOf({ kind, id, parentIds }: SnapshotRecord): Mount[] {
+    return this.#layout.mounts(
+      kind,
+      this.#directories.of(id),
+      parentIds.map((parentId) => this.#directories.of(parentId)),
+    );
+  }
+
+  async #make(
+    ctx: Context,
+    kind: 'active' | 'view',
+    key: SnapshotKey,
+    { parent, labels = {} }: PrepareOptions,
+  ): Promise<Mount[]> {
+    // Asked before the work of filling; the transaction asks again.
+    const parentRecord = parent === undefined ? undefined : this.#require(parent);
+    if (parentRecord !== undefined && parentRecord.kind !== 'committed')
+      throw invalidArgument(`parent ${JSON.stringify(parent)} is not a committed snapshot`);
+    const parentDirectory = parentRecord === undefined ? undefined : this.#directories.of(parentRecord.id);
+    using staged = this.#directories.stage(this.#layout.directoryMode);
+    await this.#layout.fill(staged.path, kind, parentDirectory, ctx.signal);
+    checkSignal(ctx.signal);
+    const record = await this.#records.write((records) => {
+      const created = records.create(kind, key, parent, withoutEmptyLabels(labels));
+      staged.adopt(created.id);
+      return created;
+    });
+    return this.#mountsOf(record);
+  }
+
+  #sweep(): Promise<void> {
+    return this.#directories.sweep(() => this.#records.read((records) => records.ids()));
+  }
+}
+
+/** Without rebase a parent at commit may only repeat what is so already. */
+function checkSameParent(name: string, record: SnapshotRecord, parent: SnapshotKey): void {
+  if (record.parent !== parent) throw failedPrecondition(`snapshotter ${name} cannot rebase a snapshot`);
+}
+
+const infoOf = ({ key, parent, kind, labels, createdAt, updatedAt }: SnapshotRecord): SnapshotInfo => ({
+  key,
+  parent,
+  kind,
+  labels,
+  createdAt,
+  updatedAt,
+});
+
+function fieldOf(info: SnapshotInfo, path: readonly string[]): string | undefined {
+  switch (path[0]) {
+    case 'kind':
+      return info.kind;
+    case 'name':
+      return info.key;
+    case 'parent':
+      return info.parent ?? '';
+    case 'labels':
+      return mapField(info.labels, path);
+    default:
+      return undefined;
+  }
+}
+
+/** Errors: InvalidArgument for a path that is no label. */
+function mergeLabels(before: Labels, given: Labels, paths: readonly string[]): Labels {
+  if (paths.length === 0) return withoutEmptyLabels(given);
+  let labels: Record<string, string> = { ...before };
+  for (const path of paths) {
+    if (path === 'labels') labels = { ...given };
+    else if (path.startsWith('labels.')) {
+      const key = path.slice('labels.'.length);
+      labels[key] = given[key] ?? '';
+    } else throw invalidArgument(`cannot update ${JSON.stringify(path)} field on snapshot`);
+  }
+  return withoutEmptyLabels(labels);
+}
