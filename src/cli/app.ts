@@ -106,12 +106,12 @@ function unreachable(path: string, cause: NodeJS.ErrnoException): CliFailure {
     });
   if (cause.code === 'ENOENT')
     return new CliFailure(`connect to the daemon at ${path}: there is no such socket`, {
-      hint: `start the daemon (systemctl start gantryd, or gantryd as root), ${other}`,
+      hint: `start the daemon (systemctl start gantry, or gantryd as root), ${other}`,
       cause,
     });
   if (cause.code === 'ECONNREFUSED')
     return new CliFailure(`connect to the daemon at ${path}: nobody listens on this socket`, {
-      hint: `the daemon has stopped: start it (systemctl start gantryd, or gantryd as root), ${other}`,
+      hint: `the daemon has stopped: start it (systemctl start gantry, or gantryd as root), ${other}`,
       cause,
     });
   return new CliFailure(`connect to the daemon at ${path}: ${cause.message}`, {

@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { PassThrough } from 'node:stream';
 import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { App, type Surroundings } from './app.ts';
 import { bashScript } from './commands/completion.ts';
@@ -70,6 +71,18 @@ test('every command has a summary, examples and a man page section with all its 
     assert.match(stdout, /Usage: gantry [a-z]+/);
     assert.match(stdout, new RegExp(`Examples?:\\n {2}gantry ${command.name()}`));
   }
+});
+
+test("the daemon's manual has all its options", () => {
+  const manual = readFileSync(new URL('../../docs/man/gantryd.8', import.meta.url), 'utf8').replaceAll(
+    '\\-',
+    '-',
+  );
+  const daemon = fileURLToPath(new URL('../daemon/main.ts', import.meta.url));
+  const help = execFileSync(process.execPath, [daemon, '--help'], { encoding: 'utf8' });
+  const flags = help.match(/(?<=^ {2}(?:-\w, )?)--[a-z-]+/gm) ?? [];
+  assert.ok(flags.length > 5, help);
+  for (const flag of flags) if (flag !== '--help') assert.ok(manual.includes(`\\fB${flag}\\fR`), flag);
 });
 
 test('wrong usage is exit code 2 with a hint', async () => {
