@@ -4,7 +4,7 @@
  */
 import type { NamespacedContext } from '../../base/context.ts';
 import type { Digest } from '../../base/digest.ts';
-import { alreadyExists, failedPrecondition, invalidArgument } from '../../base/errors.ts';
+import { alreadyExists, failedPrecondition, hasCode, invalidArgument } from '../../base/errors.ts';
 import type { IngestRef, Namespace } from '../../base/identifiers.ts';
 import { checkLabels, withoutEmptyLabels } from '../../base/labels.ts';
 import { now } from '../../base/time.ts';
@@ -127,7 +127,12 @@ export class NamespacedWriter implements ContentWriter {
       throw failedPrecondition(`unexpected commit size ${sizeBytes}, expected ${options.sizeBytes}`);
     if (options.expected !== undefined && options.expected !== digest)
       throw failedPrecondition(`unexpected commit digest ${digest}, expected ${options.expected}`);
-    return this.#dependencies.local.blob(digest);
+    const { local } = this.#dependencies;
+    // Bytes of an earlier try under this ref, before another namespace had the whole.
+    await local.abort(this.#state.backendRef).catch((error: unknown) => {
+      if (!hasCode(error, 'NotFound')) throw error;
+    });
+    return local.blob(digest);
   }
 
   async #localWriter({ copy }: { copy: boolean }): Promise<LocalWriter> {
