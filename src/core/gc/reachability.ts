@@ -4,7 +4,7 @@
  * A node is the text `kind namespace id`; a snapshot's id is `snapshotter/key`. The flat kinds stand for what a flat
  * lease holds: themselves and, for snapshots, their parents, but nothing that labels point at.
  */
-import { labelOf, type Labels } from '../../base/labels.ts';
+import { type Labels, labelOf } from '../../base/labels.ts';
 import { type Instant, parseInstant } from '../../base/time.ts';
 import { gcLabels } from './gc-labels.ts';
 

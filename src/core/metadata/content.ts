@@ -8,7 +8,7 @@
  * A commit and the collector's removal of the same blob exclude each other by `blobGate`, held from before the bytes
  * are in place until the record is durable. An ingest's row is written before its directory and goes after it.
  */
-import { type NamespacedContext, checkSignal } from '../../base/context.ts';
+import { checkSignal, type NamespacedContext } from '../../base/context.ts';
 import type { Digest } from '../../base/digest.ts';
 import { alreadyExists, hasCode, notFound } from '../../base/errors.ts';
 import { maskLabels } from '../../base/field-mask.ts';

@@ -1,7 +1,8 @@
 /** Rows of the snapshots table: finding, listing, and the intent that a commit leaves while it is under way. */
+
+import { notFound } from '../../base/errors.ts';
 import type { Namespace, SnapshotKey } from '../../base/identifiers.ts';
 import type { Labels } from '../../base/labels.ts';
-import { notFound } from '../../base/errors.ts';
 import { now } from '../../base/time.ts';
 import { mapField } from '../filters/filter.ts';
 import type { SnapshotInfo, SnapshotKind } from '../snapshots/snapshotter.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { type Message, fromBinary } from '@bufbuild/protobuf';
+import { fromBinary, type Message } from '@bufbuild/protobuf';
 import type { GenMessage } from '@bufbuild/protobuf/codegenv2';
 import * as fc from 'fast-check';
 import { withLease } from '../../base/context.ts';
@@ -15,6 +15,7 @@ import {
   parseSandboxId,
   parseSnapshotKey,
 } from '../../base/identifiers.ts';
+import { silentLogger } from '../../base/logger.ts';
 import { instantOfNs } from '../../base/time.ts';
 import {
   ContainerCreateSchema,
@@ -23,8 +24,7 @@ import {
 import { ImageUpdateSchema } from '../../wire/gen/containerd/events/image_pb.js';
 import type { NewContainer } from '../containers/container-store.ts';
 import { putContent } from '../content/content-store.suite.ts';
-import { GcScheduler, defaultGcThresholds } from '../gc/scheduler.ts';
-import { silentLogger } from '../../base/logger.ts';
+import { defaultGcThresholds, GcScheduler } from '../gc/scheduler.ts';
 import type { NewImage } from '../images/image-store.ts';
 import type { NewSandbox } from '../sandboxes/sandbox-store.ts';
 import { StoreFixture } from './store-fixture.suite.ts';
