@@ -30,11 +30,84 @@ export interface RunningApply extends AsyncDisposable {
   readonly result: Promise<AppliedLayer>;
 }
 
+/** One worker thread, from its start to its end. Listeners are put on once and stay. */
+class ApplyThread {
+  readonly ended: Promise<void>;
+  readonly result: Promise<AppliedLayer>;
+  readonly #worker: Worker;
+  readonly #log: Logger;
+  #answer: (request: LowerRequest) => void = () => {};
+  #isWaiting = true;
+
+  constructor(platformName: Platform['name'], log: Logger) {
+    this.#log = log;
+    const worker = new Worker(workerUrl(), {
+      env: { ...process.env, GANTRY_PLATFORM: platformName },
+      resourceLimits: { maxOldGenerationSizeMb: limits.applyWorkerHeapMb },
+    });
+    this.#worker = worker;
+    this.ended = new Promise((resolve) => worker.once('exit', () => resolve()));
+    this.result = new Promise((resolve, reject) => {
+      worker.on('message', (report: WorkerReport) => this.#take(report, resolve, reject));
+      worker.once('error', (error) => reject(workerError(error)));
+      worker.once('exit', () => reject(internal('apply worker ended without an answer')));
+    });
+    // Whoever asked may have stopped listening by the time it fails.
+    this.result.catch(() => {});
+  }
+
+  /** Gives it its one job. */
+  run(job: Omit<ApplyJob, 'answers' | 'answered' | 'hasLowers'>, lowers: LowerLayers | undefined): void {
+    this.#leaveWaiting();
+    const counter = new Int32Array(new SharedArrayBuffer(4));
+    const { port1, port2 } = new MessageChannel();
+    this.#answer = (request) => {
+      port1.postMessage(answerFor(lowers, request));
+      Atomics.add(counter, 0, 1);
+      Atomics.notify(counter, 0);
+    };
+    void this.ended.then(() => port1.close());
+    const full: ApplyJob = {
+      ...job,
+      hasLowers: lowers !== undefined,
+      answers: port2,
+      answered: counter.buffer,
+    };
+    this.#worker.postMessage(full, [port2]);
+  }
+
+  /** Ends it without a job. */
+  async dismiss(): Promise<void> {
+    this.#leaveWaiting();
+    this.#worker.postMessage(undefined);
+    await this.ended;
+  }
+
+  #leaveWaiting(): void {
+    this.#isWaiting = false;
+    this.#worker.ref();
+  }
+
+  #take(
+    report: WorkerReport,
+    resolve: (layer: AppliedLayer) => void,
+    reject: (error: ContainerdError) => void,
+  ): void {
+    if (report.kind === 'ready') {
+      // The process may end while a spare waits, but not while it loads.
+      if (this.#isWaiting) this.#worker.unref();
+    } else if (report.kind === 'done') resolve(report);
+    else if (report.kind === 'failed') reject(new ContainerdError(report.error.code, report.error.message));
+    else if (report.kind === 'warning') this.#log.warn(report.fields, report.message);
+    else this.#answer(report);
+  }
+}
+
 export class ApplyWorkers implements AsyncDisposable {
   readonly #platform: Platform;
   readonly #log: Logger;
   readonly #permits = new Semaphore(Math.max(limits.minApplyWorkers, availableParallelism()));
-  #spare: Worker | undefined;
+  #spare: ApplyThread | undefined;
   #spareTimer: NodeJS.Timeout | undefined;
   #isPoolStarted = false;
 
@@ -55,25 +128,13 @@ export class ApplyWorkers implements AsyncDisposable {
     const permit = await this.#permits.acquire();
     try {
       await this.#startPool();
-      const worker = this.#take();
-      const answered = new SharedArrayBuffer(4);
-      const { port1: answers, port2 } = new MessageChannel();
-      const result = this.#listen(worker, (request) => {
-        answers.postMessage(answerFor(lowers, request));
-        const counter = new Int32Array(answered);
-        Atomics.add(counter, 0, 1);
-        Atomics.notify(counter, 0);
-      });
-      // Whoever asked may have stopped listening by the time it fails.
-      result.catch(() => {});
-      const full: ApplyJob = { ...job, hasLowers: lowers !== undefined, answers: port2, answered };
-      worker.postMessage(full, [port2]);
-      const ended = new Promise<void>((resolve) => worker.once('exit', () => resolve()));
+      const thread = this.#spare ?? new ApplyThread(this.#platform.name, this.#log);
+      this.#keepSpare(new ApplyThread(this.#platform.name, this.#log));
+      thread.run(job, lowers);
       return {
-        result,
+        result: thread.result,
         [Symbol.asyncDispose]: async () => {
-          await ended;
-          answers.close();
+          await thread.ended;
           permit[Symbol.dispose]();
         },
       };
@@ -90,62 +151,20 @@ export class ApplyWorkers implements AsyncDisposable {
     this.#isPoolStarted = true;
   }
 
-  #launch(): Worker {
-    const worker = new Worker(workerUrl(), {
-      env: { ...process.env, GANTRY_PLATFORM: this.#platform.name },
-      resourceLimits: { maxOldGenerationSizeMb: limits.applyWorkerHeapMb },
-    });
-    return worker;
-  }
-
-  #take(): Worker {
-    const worker = this.#spare ?? this.#launch();
+  #keepSpare(thread: ApplyThread): void {
     clearTimeout(this.#spareTimer);
-    worker.removeAllListeners();
-    worker.ref();
-    this.#keepSpare(this.#launch());
-    return worker;
-  }
-
-  #keepSpare(worker: Worker): void {
-    this.#spare = worker;
-    const forget = (): void => {
-      if (this.#spare === worker) this.#spare = undefined;
-    };
-    // The process may end while a spare waits, but not while it loads.
-    worker.once('message', () => worker.unref());
-    worker.once('error', (error) => {
-      this.#log.warn({ error: messageOf(error) }, 'apply worker did not start');
-      forget();
+    this.#spare = thread;
+    void thread.ended.then(() => {
+      if (this.#spare === thread) this.#spare = undefined;
     });
-    worker.once('exit', forget);
     this.#spareTimer = setTimeout(() => void this.#dropSpare(), limits.spareApplyWorkerMs).unref();
   }
 
   async #dropSpare(): Promise<void> {
     clearTimeout(this.#spareTimer);
-    const worker = this.#spare;
+    const thread = this.#spare;
     this.#spare = undefined;
-    if (worker === undefined) return;
-    worker.ref();
-    const ended = new Promise((resolve) => worker.once('exit', resolve));
-    worker.postMessage(undefined);
-    await ended;
-  }
-
-  #listen(worker: Worker, answer: (request: LowerRequest) => void): Promise<AppliedLayer> {
-    return new Promise((resolve, reject) => {
-      worker.on('message', (report: WorkerReport) => {
-        if (report.kind === 'done') resolve(report);
-        else if (report.kind === 'failed')
-          reject(new ContainerdError(report.error.code, report.error.message));
-        else if (report.kind === 'ready') return;
-        else if (report.kind === 'warning') this.#log.warn(report.fields, report.message);
-        else answer(report);
-      });
-      worker.once('error', (error) => reject(workerError(error)));
-      worker.once('exit', () => reject(internal('apply worker ended without an answer')));
-    });
+    await thread?.dismiss();
   }
 }
 

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import {
   existsSync,
   lstatSync,
@@ -368,7 +369,7 @@ describe('LayerApplier', () => {
     const stalled = async function* (signal: AbortSignal): AsyncGenerator<Uint8Array, void> {
       yield Buffer.alloc(512);
       controller.abort();
-      await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
+      if (!signal.aborted) await once(signal, 'abort');
     };
     const { signal } = controller;
     await assert.rejects(applier.apply({ open: stalled }, bindMount(folder()), { signal }), (error) =>
