@@ -52,6 +52,10 @@ try {
   await writeFile(stamp, '');
   await utimes(stamp, startedAt, startedAt);
   await rename(stamp, path.join(dist, '.built'));
+} catch (error) {
+  // esbuild has said by itself what is wrong with the sources.
+  if (!(error instanceof Error && 'errors' in error)) throw error;
+  process.exitCode = 1;
 } finally {
   await rm(work, { recursive: true, force: true });
 }

@@ -6,10 +6,12 @@ import type { Plugin } from '../core/plugins/plugin.ts';
 import type { BuiltinDependencies } from './plugins/dependencies.ts';
 import { servers } from './plugins/servers.ts';
 import { services } from './plugins/services.ts';
+import { snapshots } from './plugins/snapshots.ts';
 import { storage } from './plugins/storage.ts';
 
 export const builtins = (dependencies: BuiltinDependencies): Plugin[] => [
   ...storage,
+  ...snapshots(dependencies),
   ...services(dependencies),
   ...servers(dependencies),
 ];

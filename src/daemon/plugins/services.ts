@@ -7,6 +7,7 @@ import { noConfig } from '../../core/plugins/config-table.ts';
 import type { Plugin, PluginContext, PluginToken } from '../../core/plugins/plugin.ts';
 import { containersService } from '../../services/containers.ts';
 import { contentService } from '../../services/content.ts';
+import { diffService } from '../../services/diff.ts';
 import { eventsService } from '../../services/events.ts';
 import { healthService } from '../../services/health.ts';
 import { imagesService } from '../../services/images.ts';
@@ -23,6 +24,7 @@ import type { BuiltinDependencies } from './dependencies.ts';
 import {
   containersNoun,
   contentNoun,
+  diffNoun,
   eventExchange,
   grpcType,
   imagesNoun,
@@ -66,6 +68,10 @@ export const services = ({ pluginRecords }: BuiltinDependencies): Plugin[] => [
   served('containers', ({ get }) => ({ grpc: [containersService({ containers: get(containersNoun) })] })),
   served('sandboxes', ({ get }) => ({ grpc: [sandboxesService({ sandboxes: get(sandboxStore) })] })),
   served('snapshots', ({ get }) => ({ grpc: [snapshotsService({ snapshotters: get(snapshotsNoun) })] })),
+  served('diff', ({ get }) => {
+    const { differs, syncFileSystem } = get(diffNoun);
+    return { grpc: [diffService({ differs }, { syncFileSystem })] };
+  }),
   served('leases', ({ get }) => ({ grpc: [leasesService({ leases: get(leaseManager) })] })),
   served('events', ({ get }) => {
     const events = get(eventExchange);

@@ -3,6 +3,7 @@
 import type { ContainerStore } from '../../core/containers/container-store.ts';
 import type { ContentStore } from '../../core/content/content-store.ts';
 import type { LocalContentStore } from '../../core/content/local-store.ts';
+import type { Differ } from '../../core/diff/differ.ts';
 import type { EventExchange } from '../../core/events/event-exchange.ts';
 import type { GarbageCollector } from '../../core/gc/garbage-collector.ts';
 import type { ImageStore } from '../../core/images/image-store.ts';
@@ -35,6 +36,13 @@ export const containersNoun = service<ContainerStore>('containers-service');
 /** The namespaced views by name. */
 export const snapshotsNoun = service<ReadonlyMap<string, Snapshotter>>('snapshots-service');
 
+/** The differs to ask, in their order. */
+export const diffNoun = service<{ readonly differs: readonly Differ[]; readonly syncFileSystem: boolean }>(
+  'diff-service',
+);
+
+export const differType: PluginTypeToken<Differ> = { type: 'io.containerd.differ.v1' };
+export const walkingDiffer: PluginToken<Differ> = { ...differType, id: 'walking' };
 export const snapshotterType: PluginTypeToken<Snapshotter> = { type: 'io.containerd.snapshotter.v1' };
 /** What a service plugin puts on the sockets. */
 export interface RpcServices {

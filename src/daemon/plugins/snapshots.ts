@@ -1,0 +1,86 @@
+/** Snapshotters and differs as plugins. */
+import { mkdirSync } from 'node:fs';
+import path from 'node:path';
+import { WalkingDiffer } from '../../core/diff/walking-differ.ts';
+import { SnapshotRecordStore } from '../../core/metadata/snapshot-records.ts';
+import { noConfig } from '../../core/plugins/config-table.ts';
+import type { ConfigTable, Plugin, PluginContext } from '../../core/plugins/plugin.ts';
+import { NativeSnapshotter } from '../../core/snapshots/native.ts';
+import { OverlayfsSnapshotter } from '../../core/snapshots/overlayfs.ts';
+import { hostPlatform } from '../../oci/platform.ts';
+import { definePlugin } from './define-plugin.ts';
+import type { BuiltinDependencies } from './dependencies.ts';
+import { differType, diffNoun, metadata, snapshotterType, walkingDiffer } from './tokens.ts';
+
+interface SnapshotterConfig {
+  /** "" is the plugin's own folder. */
+  readonly rootPath: string;
+  readonly syncRemove: boolean;
+}
+
+function readSnapshotter(table: ConfigTable): SnapshotterConfig {
+  const rootPath = table.string('root_path', '');
+  if (rootPath !== '' && !path.isAbsolute(rootPath))
+    throw table.wrong('root_path', `must be an absolute path, not ${JSON.stringify(rootPath)}`);
+  return { rootPath, syncRemove: table.boolean('sync_remove', false) };
+}
+
+export function snapshots({ platform }: BuiltinDependencies): Plugin[] {
+  const snapshotter = (
+    id: string,
+    Implementation: typeof OverlayfsSnapshotter | typeof NativeSnapshotter,
+  ): Plugin =>
+    definePlugin({
+      type: snapshotterType.type,
+      id,
+      requires: [],
+      config: readSnapshotter,
+      init: ({ ctx, config, meta, rootDir, onStop }: PluginContext<SnapshotterConfig>) => {
+        const root = config.rootPath === '' ? rootDir() : config.rootPath;
+        mkdirSync(root, { recursive: true, mode: 0o700 });
+        const records = new SnapshotRecordStore(path.join(root, 'metadata.db'));
+        onStop(records);
+        const made = new Implementation(
+          { records, platform, log: ctx.log },
+          { root, syncRemove: config.syncRemove },
+        );
+        meta.platforms.push(hostPlatform());
+        meta.capabilities.push(...made.capabilities);
+        meta.exports['root'] = root;
+        return made;
+      },
+    });
+
+  const walking = definePlugin({
+    ...walkingDiffer,
+    requires: [metadata.type],
+    config: noConfig,
+    init: ({ ctx, get, meta, stateDir, onStop }) => {
+      const { content } = get(metadata);
+      const differ = new WalkingDiffer({ content, platform, log: ctx.log }, { tempRoot: stateDir() });
+      onStop(differ);
+      meta.platforms.push(hostPlatform());
+      return differ;
+    },
+  });
+
+  const diffService = definePlugin({
+    ...diffNoun,
+    requires: [differType.type],
+    config: (table) => ({
+      order: table.strings('default', ['walking']),
+      syncFileSystem: table.boolean('sync_fs', false),
+    }),
+    init: ({ config, get }) => ({
+      differs: config.order.map((id) => get({ ...differType, id })),
+      syncFileSystem: config.syncFileSystem,
+    }),
+  });
+
+  return [
+    snapshotter('overlayfs', OverlayfsSnapshotter),
+    snapshotter('native', NativeSnapshotter),
+    walking,
+    diffService,
+  ];
+}
