@@ -443,6 +443,18 @@ export function transportSuite(name: string, protocol: ProtocolUnderTest): void 
       assert.equal(text((await echo.echo(bytes('still there'))).value), 'still there');
     });
 
+    it('takes thousands of streams that the client leaves early', async () => {
+      for (let round = 0; round < 30; round += 1)
+        await Promise.all(
+          Array.from({ length: 100 }, async () => {
+            const iterator = echo.count(bytes('20'))[Symbol.asyncIterator]();
+            await iterator.next();
+            await iterator.return?.();
+          }),
+        );
+      assert.equal(text((await echo.echo(bytes('still there'))).value), 'still there');
+    });
+
     it('refuses a message that is too large with ResourceExhausted, and goes on', async () => {
       const large = { value: Buffer.alloc(protocol.maxMessageBytes + 1024 * 1024) };
       await rejectsWith(echo.echo(large), 'ResourceExhausted');

@@ -18,7 +18,7 @@ function written(stream: Writable, message: unknown): Promise<void> {
   return promise;
 }
 
-/** Writes all of `messages`; does not end the stream. Errors: Canceled, DeadlineExceeded by the signal; the source's. */
+/** Queues all of `messages`; the last may still be on its way, so that the end can travel with it. Errors: Canceled, DeadlineExceeded by the signal; the source's. */
 export async function writeAll(
   stream: Writable,
   messages: AsyncIterable<unknown>,
@@ -29,7 +29,6 @@ export async function writeAll(
     await raceSignal(before, signal);
     before = written(stream, message);
   }
-  await raceSignal(before, signal);
 }
 
 /** What a call fails with when its deadline, or its peer, ended it. */

@@ -91,6 +91,7 @@ export class GrpcServer implements AsyncDisposable {
       'grpc.max_send_message_length': maxMessageBytes,
       'grpc.enable_channelz': 0,
     });
+    allowStreamResets(this.#server);
     for (const served of dependencies.services)
       for (const method of servedMethods(served)) this.#register(method);
     this.#injector = this.#server.createConnectionInjector(ServerCredentials.createInsecure());
@@ -249,6 +250,21 @@ export class GrpcServer implements AsyncDisposable {
     return { ...failure, metadata };
   }
 }
+
+/**
+ * Go's clients reset a stream when they have what they came for: reading a blob by ReadAt is a thousand resets a
+ * second, and Node takes more than 1000 for an attack and drops the connection with INTERNAL_ERROR. grpc-js has no
+ * option of its own for node:http2's; whoever reaches this socket is root already.
+ */
+function allowStreamResets(server: Server): void {
+  const { commonServerOptions } = server as unknown as {
+    readonly commonServerOptions: { streamResetBurst?: number; streamResetRate?: number };
+  };
+  commonServerOptions.streamResetBurst = streamResetsPerSecond;
+  commonServerOptions.streamResetRate = streamResetsPerSecond;
+}
+
+const streamResetsPerSecond = 1_000_000;
 
 function handlerOf(method: ServedMethod): NonNullable<ServedMethod['handler']> {
   if (method.handler === undefined) throw unimplemented(`method ${method.name}`);
