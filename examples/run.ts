@@ -18,8 +18,9 @@ await using undo = new AsyncDisposableStack();
 
 const image = await gantry.images.get(name);
 await createContainer({ gantry }, { id, image, snapshotter, user: '0', spec: { args } });
-undo.defer(() => gantry.snapshots(snapshotter).remove(id));
 undo.defer(() => gantry.containers.remove(id));
+// Before the container goes: the daemon collects a snapshot that no container holds.
+undo.defer(() => gantry.snapshots(snapshotter).remove(id));
 
 // Node cannot make FIFOs by itself.
 const makeFifo = (path: string, mode: number): void =>
