@@ -20,6 +20,8 @@ export type ImageName = Brand<string, 'ImageName'>;
 /** The ref that names an ingest: any non-empty text; its sha256 is the directory name. */
 export type IngestRef = Brand<string, 'IngestRef'>;
 
+/** As containerd words it, which clients print. */
+const shownPattern = '^[A-Za-z0-9]+(?:[._-](?:[A-Za-z0-9]+))*$';
 const identifierPattern = /^[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*$/;
 
 /** Asserts the identifier form. Errors: InvalidArgument. */
@@ -30,7 +32,7 @@ export function checkIdentifier(kind: string, text: string): string {
       `${kind} ${JSON.stringify(text)} greater than maximum length (${limits.identifierBytes} characters)`,
     );
   if (!identifierPattern.test(text))
-    throw invalidArgument(`${kind} ${JSON.stringify(text)} must match ${identifierPattern.source}`);
+    throw invalidArgument(`identifier ${JSON.stringify(text)} must match ${shownPattern}`);
   return text;
 }
 

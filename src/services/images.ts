@@ -4,7 +4,7 @@ import type { Timestamp } from '@bufbuild/protobuf/wkt';
 import { requireNamespace } from '../base/context.ts';
 import { parseDigest } from '../base/digest.ts';
 import { parseImageName } from '../base/identifiers.ts';
-import type { Image, ImageStore, NewImage } from '../core/images/image-store.ts';
+import type { Image, ImageChange, ImageStore, NewImage } from '../core/images/image-store.ts';
 import {
   Images,
   ImageSchema,
@@ -24,6 +24,19 @@ function fromWire(image: WireImage | undefined, epoch: Timestamp | undefined): N
   const target = descriptorFromWire(required(given.target, 'image target'));
   const at = instantOf(epoch);
   return { name, target, labels: given.labels, ...(at !== undefined && { at }) };
+}
+
+/** Of an update: a mask that does not name the target may come without one. */
+function changeFromWire(image: WireImage | undefined, epoch: Timestamp | undefined): ImageChange {
+  const { name, labels, target } = required(image, 'image');
+  const at = instantOf(epoch);
+  return {
+    name: parseImageName(name),
+    labels,
+    ...(target !== undefined && target.digest !== '' && { target: descriptorFromWire(target) }),
+    ...(target !== undefined && { annotations: target.annotations }),
+    ...(at !== undefined && { at }),
+  };
 }
 
 const toWire = (image: Image): WireImage =>
@@ -48,7 +61,11 @@ export const imagesService = ({ images }: ImagesServiceDependencies): ServedServ
     }),
     update: async (ctx, { image, updateMask, sourceDateEpoch }) => ({
       image: toWire(
-        await images.update(requireNamespace(ctx), fromWire(image, sourceDateEpoch), maskPaths(updateMask)),
+        await images.update(
+          requireNamespace(ctx),
+          changeFromWire(image, sourceDateEpoch),
+          maskPaths(updateMask),
+        ),
       ),
     }),
     delete: async (ctx, { name, sync, target }) => {

@@ -6,9 +6,14 @@
  */
 import type { NamespacedContext } from '../../base/context.ts';
 import type { Digest } from '../../base/digest.ts';
+import { ContainerdError } from '../../base/errors.ts';
 import type { IngestRef } from '../../base/identifiers.ts';
 import type { Labels } from '../../base/labels.ts';
 import type { Instant } from '../../base/time.ts';
+
+/** In containerd's words, which its clients show. */
+export const contentNotFound = (digest: Digest): ContainerdError =>
+  new ContainerdError('NotFound', `content digest ${digest}`);
 
 export interface ContentInfo {
   readonly digest: Digest;

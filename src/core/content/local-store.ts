@@ -17,7 +17,12 @@ import type { IngestRef } from '../../base/identifiers.ts';
 import { type Instant, instantOfNs } from '../../base/time.ts';
 import { errnoName, fromNodeError } from '../../platform/errno.ts';
 import { BlobReader } from './blob-reader.ts';
-import type { ContentReader, IngestStatus, WriterOptions } from './content-store.ts';
+import {
+  contentNotFound,
+  type ContentReader,
+  type IngestStatus,
+  type WriterOptions,
+} from './content-store.ts';
 import {
   absentIsUndefined,
   dataFile,
@@ -55,7 +60,7 @@ export class LocalContentStore {
   /** Errors: NotFound. */
   async blob(digest: Digest): Promise<BlobInfo> {
     const status = await stat(this.#blobPath(digest), { bigint: true }).catch(absentIsUndefined);
-    if (status === undefined) throw notFound('content', digest);
+    if (status === undefined) throw contentNotFound(digest);
     return { digest, sizeBytes: Number(status.size), modifiedAt: instantOfNs(status.mtimeNs) };
   }
 
@@ -70,7 +75,7 @@ export class LocalContentStore {
         throw error;
       }
     } catch (error) {
-      if (errnoName(error) === 'ENOENT') throw notFound('content', digest);
+      if (errnoName(error) === 'ENOENT') throw contentNotFound(digest);
       throw wrap(`open content ${digest}`, fromNodeError(error));
     }
   }

@@ -2,7 +2,7 @@
  * Decides when collection runs, by containerd's thresholds.
  *
  * After each run the next may come no sooner than avg/pauseThreshold − avg, so that writers' pauses stay below that
- * share of time. It comes when something was deleted, or `mutationThreshold` things were written, or somebody asks;
+ * share of time, and a change waits that long too. It comes when something was deleted, or `mutationThreshold` things were written, or somebody asks;
  * who asks, and deletions past `deletionThreshold`, wait only for `scheduleDelayMs`. Unlike containerd no timer runs
  * while nothing has changed.
  */
@@ -48,7 +48,8 @@ export class GcScheduler implements GarbageCollector, AsyncDisposable {
   #timer: { readonly handle: NodeJS.Timeout; readonly at: number } | undefined;
   #running: Promise<void> | undefined;
   #earliest: number;
-  #intervalMs = 0;
+  #dueAt: number | undefined;
+  #intervalMs: number;
   #pausesMs = 0;
   #runs = 0;
   #stopped = false;
@@ -58,6 +59,7 @@ export class GcScheduler implements GarbageCollector, AsyncDisposable {
     this.#log = log;
     this.#thresholds = { ...thresholds, pauseThreshold: Math.min(thresholds.pauseThreshold, 0.5) };
     this.#earliest = performance.now() + thresholds.startupDelayMs;
+    this.#intervalMs = this.#intervalAfter(leastPauseMs);
   }
 
   /** Errors: what made the run fail; Canceled when the scheduler stops or the caller does. */
@@ -103,8 +105,14 @@ export class GcScheduler implements GarbageCollector, AsyncDisposable {
     const isPressing =
       this.#waiters.length > 0 || (deletionThreshold > 0 && this.#deletions >= deletionThreshold);
     if (isPressing) return performance.now() + scheduleDelayMs;
-    const isDue = this.#deletions > 0 || this.#mutations >= mutationThreshold;
-    return isDue ? this.#earliest : undefined;
+    if (this.#deletions === 0 && this.#mutations < mutationThreshold) return undefined;
+    // Never at once: a client that deletes one thing and makes the next is in the middle of its work.
+    this.#dueAt ??= Math.max(this.#earliest, performance.now() + this.#intervalMs);
+    return this.#dueAt;
+  }
+
+  #intervalAfter(pauseMs: number): number {
+    return pauseMs / this.#thresholds.pauseThreshold - pauseMs;
   }
 
   #start(): void {
@@ -119,12 +127,13 @@ export class GcScheduler implements GarbageCollector, AsyncDisposable {
     const waiters = this.#waiters.splice(0);
     this.#deletions = 0;
     this.#mutations = 0;
+    this.#dueAt = undefined;
     try {
       const { pauseMs } = await this.#runner.run(background(this.#log));
       this.#runs += 1;
       this.#pausesMs += pauseMs;
       const averageMs = Math.max(this.#pausesMs / this.#runs, leastPauseMs);
-      this.#intervalMs = averageMs / this.#thresholds.pauseThreshold - averageMs;
+      this.#intervalMs = this.#intervalAfter(averageMs);
       this.#earliest = performance.now() + this.#intervalMs;
       this.#log.debug({ pauseMs }, 'garbage collected');
       for (const waiter of waiters) waiter.resolve();

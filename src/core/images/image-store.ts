@@ -17,6 +17,16 @@ export interface Image {
 /** `at` overrides the times (source_date_epoch). */
 export type NewImage = Pick<Image, 'name' | 'target' | 'labels'> & { readonly at?: Instant };
 
+/** What an update gives: only what its mask names has to be there. */
+export interface ImageChange {
+  readonly name: ImageName;
+  readonly labels: Labels;
+  readonly target?: Descriptor;
+  /** Of the target, for masks that change nothing else of it. */
+  readonly annotations?: Labels;
+  readonly at?: Instant;
+}
+
 /** Mutations emit /images/create, /images/update, /images/delete after they are durable. */
 export interface ImageStore {
   /** Errors: NotFound. */
@@ -26,7 +36,7 @@ export interface ImageStore {
   /** Errors: AlreadyExists, InvalidArgument. */
   create(ctx: NamespacedContext, image: NewImage): Promise<Image>;
   /** Mask paths: labels, labels.K, target, annotations, annotations.K; none replaces all but createdAt. Errors: NotFound, InvalidArgument. */
-  update(ctx: NamespacedContext, image: NewImage, paths: readonly string[]): Promise<Image>;
+  update(ctx: NamespacedContext, image: ImageChange, paths: readonly string[]): Promise<Image>;
   /** `target` deletes only while it is still the target. `sync` waits for a whole garbage collection. Errors: NotFound. */
   delete(
     ctx: NamespacedContext,

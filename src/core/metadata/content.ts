@@ -17,13 +17,14 @@ import { checkLabels, type Labels } from '../../base/labels.ts';
 import { limits } from '../../base/limits.ts';
 import { now } from '../../base/time.ts';
 import { ContentDeleteSchema } from '../../wire/gen/containerd/events/content_pb.js';
-import type {
-  ContentInfo,
-  ContentReader,
-  ContentStore,
-  ContentWriter,
-  IngestStatus,
-  WriterOptions,
+import {
+  contentNotFound,
+  type ContentInfo,
+  type ContentReader,
+  type ContentStore,
+  type ContentWriter,
+  type IngestStatus,
+  type WriterOptions,
 } from '../content/content-store.ts';
 import { RefLocks } from '../content/ref-locks.ts';
 import { mapField, parseFilters } from '../filters/filter.ts';
@@ -236,7 +237,7 @@ const findElsewhere = (sql: Sql, digest: Digest, sharing: ContentSharing): Row |
 
 function requireContent(sql: Sql, ctx: NamespacedContext, digest: Digest): ContentInfo {
   const row = find(sql, ctx, digest);
-  if (row === undefined) throw notFound('content', digest);
+  if (row === undefined) throw contentNotFound(digest);
   return infoOf(row);
 }
 

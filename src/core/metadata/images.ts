@@ -2,6 +2,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { NamespacedContext } from '../../base/context.ts';
 import type { Digest } from '../../base/digest.ts';
+import type { Descriptor } from '../../oci/descriptor.ts';
 import { alreadyExists, invalidArgument, notFound } from '../../base/errors.ts';
 import { applyMask } from '../../base/field-mask.ts';
 import type { ImageName } from '../../base/identifiers.ts';
@@ -14,7 +15,7 @@ import {
 } from '../../wire/gen/containerd/events/image_pb.js';
 import { mapField, parseFilters } from '../filters/filter.ts';
 import { gcLabels } from '../gc/gc-labels.ts';
-import type { Image, ImageStore, NewImage } from '../images/image-store.ts';
+import type { Image, ImageChange, ImageStore, NewImage } from '../images/image-store.ts';
 import { instant, integer, labels, text } from './columns.ts';
 import type { Row, Sql } from './database.ts';
 import { ensureNamespace, joinLease, publishEvent, type StoreDependencies } from './store-base.ts';
@@ -62,7 +63,7 @@ export class MetadataImageStore implements ImageStore {
     return created;
   }
 
-  async update(ctx: NamespacedContext, image: NewImage, paths: readonly string[]): Promise<Image> {
+  async update(ctx: NamespacedContext, image: ImageChange, paths: readonly string[]): Promise<Image> {
     const { updated, orphans } = await this.#dependencies.database.write((sql) => {
       const current = require(sql, ctx, image.name);
       const next = checked({ ...masked(current, image, paths), updatedAt: image.at ?? now() });
@@ -163,8 +164,13 @@ function checked(image: Omit<Image, 'updatedAt'> & { updatedAt: Image['updatedAt
   };
 }
 
-function masked(current: Image, given: NewImage, paths: readonly string[]): Omit<Image, 'updatedAt'> {
-  if (paths.length === 0) return { ...current, target: given.target, labels: given.labels };
+function requireTarget({ name, target }: ImageChange): Descriptor {
+  if (target === undefined) throw invalidArgument(`image ${JSON.stringify(name)}: target must be set`);
+  return target;
+}
+
+function masked(current: Image, given: ImageChange, paths: readonly string[]): Omit<Image, 'updatedAt'> {
+  if (paths.length === 0) return { ...current, target: requireTarget(given), labels: given.labels };
   let { labels: nextLabels, target } = current;
   applyMask(`image ${JSON.stringify(given.name)}`, paths, {
     labels: {
@@ -178,15 +184,15 @@ function masked(current: Image, given: NewImage, paths: readonly string[]): Omit
     target: {
       whole: () => {
         // Annotations have paths of their own beside `target`, but belong to it.
-        target = given.target;
+        target = requireTarget(given);
       },
     },
     annotations: {
       whole: () => {
-        target = { ...target, annotations: given.target.annotations ?? {} };
+        target = { ...target, annotations: given.annotations ?? {} };
       },
       entry: (key) => {
-        const value = labelOf(given.target.annotations ?? {}, key) ?? '';
+        const value = labelOf(given.annotations ?? {}, key) ?? '';
         target = { ...target, annotations: withLabel(target.annotations ?? {}, key, value) };
       },
     },

@@ -1,6 +1,6 @@
 /** Rows of the snapshots table: finding, listing, and the intent that a commit leaves while it is under way. */
 
-import { notFound } from '../../base/errors.ts';
+import { ContainerdError } from '../../base/errors.ts';
 import type { Namespace, SnapshotKey } from '../../base/identifiers.ts';
 import type { Labels } from '../../base/labels.ts';
 import { now } from '../../base/time.ts';
@@ -38,10 +38,14 @@ export const findSnapshot = (
     key,
   );
 
+/** In containerd's words, which its clients show. */
+export const absentSnapshot = (kind: string, key: SnapshotKey): ContainerdError =>
+  new ContainerdError('NotFound', `${kind} ${key} does not exist`);
+
 /** Errors: NotFound. */
 export function requireSnapshot(sql: Sql, namespace: Namespace, snapshotter: string, key: SnapshotKey): Row {
   const row = findSnapshot(sql, namespace, snapshotter, key);
-  if (row === undefined) throw notFound('snapshot', key);
+  if (row === undefined) throw absentSnapshot('snapshot', key);
   return row;
 }
 

@@ -54,6 +54,7 @@ import {
   setIntent,
   snapshotRefLabel,
   unfinishedIntents,
+  absentSnapshot,
 } from './snapshot-rows.ts';
 import {
   ensureNamespace,
@@ -189,7 +190,7 @@ export class MetadataSnapshotter implements Snapshotter {
       if (row['intent_key'] !== null)
         throw failedPrecondition(`snapshot ${JSON.stringify(key)} is being committed`);
       if (hasChildren(sql, namespace, this.name, key))
-        throw failedPrecondition(`cannot remove snapshot ${JSON.stringify(key)} with child`);
+        throw failedPrecondition(`cannot remove snapshot with child`);
       sql.run(
         'DELETE FROM snapshots WHERE namespace = ? AND snapshotter = ? AND key = ?',
         namespace,
@@ -329,7 +330,7 @@ export class MetadataSnapshotter implements Snapshotter {
 
   #committedParent(sql: Sql, ctx: NamespacedContext, parent: SnapshotKey): SnapshotKey {
     const row = findSnapshot(sql, ctx.namespace, this.name, parent);
-    if (row === undefined) throw notFound('parent snapshot', parent);
+    if (row === undefined) throw absentSnapshot('parent snapshot', parent);
     if (text(row, 'kind') !== 'committed')
       throw invalidArgument(`parent snapshot ${JSON.stringify(parent)} is not committed`);
     return text(row, 'backend_key') as SnapshotKey;
@@ -389,14 +390,15 @@ export class MetadataSnapshotter implements Snapshotter {
     backendName: SnapshotKey,
   ): { backendKey: SnapshotKey; backendParent: SnapshotKey | undefined } | undefined {
     const { name, key, parent, labels } = intent;
-    const row = requireSnapshot(sql, ctx.namespace, this.name, key);
     if (ctx.lease !== undefined) requireLease(sql, ctx.namespace, ctx.lease);
-    if (text(row, 'kind') !== 'active' || row['intent_key'] !== null)
-      throw failedPrecondition(`snapshot ${JSON.stringify(key)} is not active`);
+    // Before the key is looked at: a commit that is repeated finds its key gone and its name there.
     if (findSnapshot(sql, ctx.namespace, this.name, name) !== undefined) {
       joinLease(sql, ctx, this.#leaseType, name);
       return undefined;
     }
+    const row = requireSnapshot(sql, ctx.namespace, this.name, key);
+    if (text(row, 'kind') !== 'active' || row['intent_key'] !== null)
+      throw failedPrecondition(`snapshot ${JSON.stringify(key)} is not active`);
     const current = textOrUndefined(row, 'parent');
     if (parent !== undefined && current !== undefined && parent !== current)
       throw failedPrecondition(`cannot rebase snapshot ${JSON.stringify(key)}: it has parent ${current}`);
