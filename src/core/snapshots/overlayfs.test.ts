@@ -1,18 +1,5 @@
 import assert from 'node:assert/strict';
-import {
-  existsSync,
-  linkSync,
-  lstatSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  truncateSync,
-  writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { it } from 'node:test';
 import { background } from '../../base/context.ts';
@@ -22,40 +9,18 @@ import { silentLogger } from '../../base/logger.ts';
 import { instantOfNs } from '../../base/time.ts';
 import { selectPlatform } from '../../platform/select.ts';
 import { withTempMount } from '../../platform/temp-mount.ts';
-import { diffTrees, readTree } from '../../testing/tree.ts';
-import { SnapshotRecordStore } from '../metadata/snapshot-records.ts';
-import type { SnapshotterDependencies, SnapshotterOptions } from './directory-snapshotter.ts';
-import { NativeSnapshotter } from './native.ts';
+import { SkipPlugin } from '../plugins/plugin.ts';
+import { makeBackend } from './backend-fixture.suite.ts';
 import { OverlayfsSnapshotter } from './overlayfs.ts';
-import { type SuiteSubject, snapshotterSuite } from './snapshotter.suite.ts';
-import type { Snapshotter } from './snapshotter.ts';
+import { snapshotterSuite } from './snapshotter.suite.ts';
 
 const key = parseSnapshotKey;
 const ctx = background(silentLogger);
-type Make = new (dependencies: SnapshotterDependencies, options: SnapshotterOptions) => Snapshotter;
 
-async function subject(
-  make: Make,
-  options: Partial<SnapshotterOptions> = {},
-): Promise<SuiteSubject & { root: string }> {
-  const root = mkdtempSync(join(tmpdir(), 'gantry-snapshots-'));
-  const records = new SnapshotRecordStore(':memory:');
-  const platform = await selectPlatform();
-  return {
-    root,
-    snapshotter: new make({ records, platform, log: silentLogger }, { root, ...options }),
-    [Symbol.asyncDispose]: async () => {
-      records[Symbol.dispose]();
-      rmSync(root, { recursive: true });
-    },
-  };
-}
+snapshotterSuite('overlayfs', () => makeBackend(OverlayfsSnapshotter));
 
-snapshotterSuite('overlayfs', () => subject(OverlayfsSnapshotter));
-snapshotterSuite('native', () => subject(NativeSnapshotter));
-
-void it('overlayfs: mounts are those of containerd, option for option', async () => {
-  await using made = await subject(OverlayfsSnapshotter);
+void it('mounts are those of containerd, option for option', async () => {
+  await using made = await makeBackend(OverlayfsSnapshotter);
   const { snapshotter, root } = made;
   const at = (id: number, name = 'fs'): string => join(root, 'snapshots', String(id), name);
   const bind = (id: number, access: string) => [
@@ -79,8 +44,8 @@ void it('overlayfs: mounts are those of containerd, option for option', async ()
   assert.equal(lstatSync(at(1, 'work')).mode & 0o7777, 0o711);
 });
 
-void it('overlayfs: the mounted top directory keeps mode and owner of the parent, and a rebase stacks', async () => {
-  await using made = await subject(OverlayfsSnapshotter);
+void it('the mounted top directory keeps mode and owner of the parent, and a rebase stacks', async () => {
+  await using made = await makeBackend(OverlayfsSnapshotter);
   const { snapshotter, root } = made;
   const platform = await selectPlatform();
   const layer = async (name: string, fill: (path: string) => void, parent?: string): Promise<void> => {
@@ -112,7 +77,7 @@ void it('overlayfs: the mounted top directory keeps mode and owner of the parent
 
 void it('directories without a record are leftovers; removal frees the disk at clean-up or at once', async () => {
   for (const syncRemove of [false, true]) {
-    await using made = await subject(OverlayfsSnapshotter, { syncRemove });
+    await using made = await makeBackend(OverlayfsSnapshotter, { syncRemove });
     const { snapshotter, root } = made;
     const snapshots = join(root, 'snapshots');
     await snapshotter.prepare(ctx, key('a'), {});
@@ -127,29 +92,14 @@ void it('directories without a record are leftovers; removal frees the disk at c
   }
 });
 
-void it('native: a child is a whole copy, down to links, holes, devices, xattrs and nanoseconds', async () => {
-  await using made = await subject(NativeSnapshotter);
-  const { snapshotter } = made;
-  const { files } = await selectPlatform();
-  const [mount] = await snapshotter.prepare(ctx, key('a'), {});
-  const from = mount!.source;
-  assert.deepEqual(mount!.options, ['rbind', 'rw']);
-  mkdirSync(join(from, 'dir'), { mode: 0o500 });
-  writeFileSync(join(from, 'dir/file'), 'bytes', { mode: 0o4711 });
-  linkSync(join(from, 'dir/file'), join(from, 'link'));
-  symlinkSync('../../../etc/passwd', join(from, 'symlink'));
-  files.makeFifo(join(from, 'fifo'), 0o622);
-  files.makeDevice(join(from, 'null'), 'character', 0o666, 1, 3);
-  files.setXattr(join(from, 'link'), 'user.x', Buffer.from('y'));
-  writeFileSync(join(from, 'holes'), 'x');
-  truncateSync(join(from, 'holes'), 10_000_000);
-  files.setTimes(join(from, 'dir'), instantOfNs(5n), instantOfNs(1_234_567_890_123_456_789n));
-  await snapshotter.commit(ctx, key('c'), key('a'), {});
-  const [copy] = await snapshotter.prepare(ctx, key('b'), { parent: key('c') });
-  assert.deepEqual(diffTrees(await readTree(from), await readTree(copy!.source)), []);
-  assert.ok(files.lstat(join(copy!.source, 'holes')).blocks < 100);
-  writeFileSync(join(copy!.source, 'dir/file'), 'other');
-  assert.equal(readFileSync(join(from, 'dir/file'), 'utf8'), 'bytes');
-  const [view] = await snapshotter.view(ctx, key('v'), { parent: key('c') });
-  assert.deepEqual(view, { type: 'bind', source: from, target: '', options: ['rbind', 'ro'] });
+void it('is skipped where overlayfs cannot work, with the reason', async () => {
+  const root = mkdtempSync('/dev/shm/gantry,comma-');
+  try {
+    await assert.rejects(
+      (async () => makeBackend(OverlayfsSnapshotter, { root }))(),
+      (error) => error instanceof SkipPlugin && error.message.endsWith('skip plugin'),
+    );
+  } finally {
+    rmSync(root, { recursive: true });
+  }
 });
