@@ -42,7 +42,7 @@ void it('a child is a whole copy, down to links, holes, devices, xattrs and nano
   // The twin's utimes keep microseconds only.
   const ignore = name === 'linux' ? [] : (['modifiedNs'] as const);
   assert.deepEqual(diffTrees(await readTree(from), await readTree(copy!.source), { ignore }), []);
-  assert.ok(files.lstat(join(copy!.source, 'holes')).blocks < 100);
+  if (name === 'linux') assert.ok(files.lstat(join(copy!.source, 'holes')).blocks < 100);
   writeFileSync(join(copy!.source, 'dir/file'), 'other');
   assert.equal(readFileSync(join(from, 'dir/file'), 'utf8'), 'bytes');
   const [view] = await snapshotter.view(ctx, key('v'), { parent: key('c') });
