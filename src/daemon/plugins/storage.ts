@@ -82,6 +82,8 @@ const schedulerPlugin = definePlugin({
     const collector = new GcScheduler({ runner: new Collector({ store }), log: ctx.log }, config);
     onStop(collector);
     store.useCollector(collector);
+    // What a crash left behind, and leases that expired meanwhile, go without waiting for a client to change something.
+    collector.mutated({ deleted: true });
     meta.exports['PauseThreshold'] = String(config.pauseThreshold);
     meta.exports['DeletionThreshold'] = String(config.deletionThreshold);
     meta.exports['MutationThreshold'] = String(config.mutationThreshold);
