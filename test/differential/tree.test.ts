@@ -20,6 +20,13 @@ async function unpackedTree(daemon: Daemon, reference: string, snapshotter: stri
   }
 }
 
+/**
+ * Without the times of directories. A directory that a layer does not name keeps its time with us; containerd touches
+ * it where a whiteout or a new entry lies below, and its native snapshotter loses the times of all directories.
+ */
+const comparable = (entry: TreeEntry): TreeEntry =>
+  entry.kind === 'directory' ? { ...entry, modifiedNs: 0n } : entry;
+
 for (const snapshotter of ['overlayfs', 'native'])
   test(`six layers by ${snapshotter} give the peer's tree`, async () => {
     await using registry = await startRegistry(['debian']);
@@ -28,5 +35,5 @@ for (const snapshotter of ['overlayfs', 'native'])
     const expected = await unpackedTree(peer, registry.reference('debian'), snapshotter);
     const actual = await unpackedTree(ours, registry.reference('debian'), snapshotter);
     assert.ok(expected.length > 3000, `the peer's tree has only ${expected.length} entries`);
-    assert.deepEqual(diffTrees(expected, actual), []);
+    assert.deepEqual(diffTrees(expected.map(comparable), actual.map(comparable)), []);
   });
