@@ -1,5 +1,5 @@
 /** A promise settled from outside. Settling twice is ignored, as with any promise. */
-export interface Deferred<Value> {
+export interface Deferred<Value = void> {
   readonly promise: Promise<Value>;
   readonly resolve: (value: Value) => void;
   readonly reject: (reason: unknown) => void;
