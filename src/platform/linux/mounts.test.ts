@@ -199,7 +199,7 @@ describe('mounts of Linux', { skip }, () => {
     const options = ['ro', 'nodev', `lowerdir=${lower.join(':')}`];
     mounts.mount({ type: 'overlay', source: 'overlay', target: '', options }, target);
     const info = infoOf(target);
-    assert.ok(info?.options.includes('ro') && info.options.includes('nodev'), info?.options.join());
+    assert.ok(info?.options.includes('ro') && info.options.includes('nodev'), String(info?.options));
     assert.throws(() => writeFileSync(join(target, 'new'), ''), { code: 'EROFS' });
   });
 
