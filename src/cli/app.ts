@@ -1,8 +1,8 @@
 /** What commands stand on: the process around them, and the daemon they talk to. */
-import { connect as connectSocket } from 'node:net';
 import { type Command, Option } from 'commander';
 import { parseNamespace } from '../base/identifiers.ts';
 import { connect, type FifoMaker, type GantryClient, type RootFileReader } from '../client/index.ts';
+import { probeUnixSocket } from '../wire/unix-probe.ts';
 import { CliFailure } from './failure.ts';
 import { formatJson, formatTable } from './table.ts';
 
@@ -84,16 +84,11 @@ export function globalsOf(command: Command): GlobalOptions {
   return { ...all, output: own.output ?? all.output ?? 'table' };
 }
 
-/** Makes a connection and gives it up: the system says most exactly why one cannot be made. */
 async function probe(path: string): Promise<void> {
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const socket = connectSocket(path);
-  socket.once('connect', () => resolve());
-  socket.once('error', (error: NodeJS.ErrnoException) => reject(unreachable(path, error)));
   try {
-    await promise;
-  } finally {
-    socket.destroy();
+    await probeUnixSocket(path);
+  } catch (error) {
+    throw unreachable(path, error as NodeJS.ErrnoException);
   }
 }
 

@@ -7,11 +7,11 @@
  */
 import { constants, openSync } from 'node:fs';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
-import { Socket } from 'node:net';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { wrap } from '../base/errors.ts';
 import type { ProcessIo } from '../core/runtime/task-manager.ts';
+import { pipeReader, pipeWriter } from '../wire/pipe.ts';
 
 /** mkfifo(3) with that mode whatever the umask. */
 export type FifoMaker = (path: string, mode: number) => void | Promise<void>;
@@ -82,11 +82,11 @@ export function attachStreams(paths: ProcessIo): ProcessStreams {
 }
 
 function openStreams(paths: ProcessIo, { remove }: { remove: () => Promise<void> }): ProcessStreams {
-  const opened: Socket[] = [];
-  const reader = (path: string): Socket | undefined => {
+  const opened: (Readable | Writable)[] = [];
+  const reader = (path: string): Readable | undefined => {
     if (path === '') return undefined;
     const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-    const socket = new Socket({ fd, readable: true, writable: false });
+    const socket = pipeReader(fd);
     opened.push(socket);
     return socket;
   };
@@ -117,16 +117,16 @@ function openStreams(paths: ProcessIo, { remove }: { remove: () => Promise<void>
   }
 }
 
-function writerOf(path: string): Socket | undefined {
+function writerOf(path: string): Writable | undefined {
   if (path === '') return undefined;
   const fd = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
-  const socket = new Socket({ fd, readable: false, writable: true });
+  const socket = pipeWriter(fd);
   // What is written after the process has gone is nobody's.
   socket.on('error', () => undefined);
   return socket;
 }
 
-const ended = (socket: Socket): Promise<void> =>
+const ended = (socket: Readable): Promise<void> =>
   new Promise((resolve) => {
     socket.once('end', () => resolve());
     socket.once('close', () => resolve());

@@ -21,6 +21,12 @@ export interface ApplyJob {
   readonly answered: SharedArrayBuffer;
 }
 
+export interface AppliedLayer {
+  /** Digest of the uncompressed tar. */
+  readonly diffId: Digest;
+  readonly sizeBytes: number;
+}
+
 export interface LowerRequest {
   readonly kind: 'lookup' | 'copy-up';
   readonly components: readonly string[];

@@ -15,8 +15,7 @@ import { limits } from '../../base/limits.ts';
 import type { Logger } from '../../base/logger.ts';
 import { Semaphore } from '../../base/semaphore.ts';
 import type { Platform } from '../../platform/platform.ts';
-import type { ApplyJob, LowerAnswer, LowerRequest, WorkerReport } from './apply-protocol.ts';
-import type { AppliedLayer } from './layer-applier.ts';
+import type { AppliedLayer, ApplyJob, LowerAnswer, LowerRequest, WorkerReport } from './apply-protocol.ts';
 import type { LowerLayers } from './tree-writer.ts';
 
 /** The worker's entry point, beside this file in the sources and beside the bundle in a build. */

@@ -26,7 +26,8 @@ import { instantOfNs } from '../../base/time.ts';
 import type { Mount } from '../../platform/mount.ts';
 import type { Platform } from '../../platform/platform.ts';
 import { selectPlatform } from '../../platform/select.ts';
-import { type AppliedLayer, LayerApplier } from './layer-applier.ts';
+import type { AppliedLayer } from './apply-protocol.ts';
+import { LayerApplier } from './layer-applier.ts';
 import type { TarEntry } from './tar-entry.ts';
 import { tarEnd, tarEntryHeader, tarPadding } from './tar-writer.ts';
 

@@ -4,12 +4,14 @@
  *
  * A layer that fails half way leaves what it has written: the caller throws the snapshot away.
  */
+
 import type { Digest } from '../../base/digest.ts';
 import { ContainerdError } from '../../base/errors.ts';
 import type { Logger } from '../../base/logger.ts';
 import type { Mount } from '../../platform/mount.ts';
 import type { Platform } from '../../platform/platform.ts';
 import { withTempMount } from '../../platform/temp-mount.ts';
+import type { AppliedLayer } from './apply-protocol.ts';
 import { applyTarget } from './apply-target.ts';
 import { ApplyWorkers } from './apply-workers.ts';
 import { ChunkRingWriter, makeRingMemory } from './chunk-ring.ts';
@@ -24,12 +26,6 @@ export interface LayerSource {
   readonly open: (signal: AbortSignal) => AsyncIterable<Uint8Array>;
   /** Absent: the first bytes decide. */
   readonly compression?: Compression;
-}
-
-export interface AppliedLayer {
-  /** Digest of the uncompressed tar. */
-  readonly diffId: Digest;
-  readonly sizeBytes: number;
 }
 
 interface Place {

@@ -29,8 +29,8 @@ import { diffTrees, readTree } from '../../testing/tree.ts';
 import { StoreFixture } from '../metadata/store-fixture.suite.ts';
 import { copyTree } from '../snapshots/copy-tree.ts';
 import { ociLayer, ociLayerGzip, ociLayerZstd } from './layer-media-type.ts';
-import { TarReader } from './tar-reader.ts';
 import type { TarEntry } from './tar-entry.ts';
+import { TarReader } from './tar-reader.ts';
 import { WalkingDiffer } from './walking-differ.ts';
 
 const bind = (source: string): Mount[] => [{ type: 'bind', source, target: '', options: ['rw', 'rbind'] }];

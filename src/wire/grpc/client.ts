@@ -2,17 +2,18 @@
  * The gRPC client: typed clients of any service over one unix socket. Errors come back as the server meant them
  * (status.ts); a call on a connection that cannot be made fails with Unavailable at once and does not wait.
  */
+
+import type { Readable, Writable } from 'node:stream';
 import { type DescMethod, fromBinary, type Message } from '@bufbuild/protobuf';
 import {
-  type CallOptions as GrpcCallOptions,
-  Client as GrpcClient,
   connectivityState,
   credentials,
+  type CallOptions as GrpcCallOptions,
+  Client as GrpcClient,
   Metadata,
   type ServiceError,
   status,
 } from '@grpc/grpc-js';
-import type { Readable, Writable } from 'node:stream';
 import { checkSignal } from '../../base/context.ts';
 import { ContainerdError } from '../../base/errors.ts';
 import { limits } from '../../base/limits.ts';

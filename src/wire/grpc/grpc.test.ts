@@ -1,5 +1,5 @@
-import { silentLogger } from '../../base/logger.ts';
 import { limits } from '../../base/limits.ts';
+import { silentLogger } from '../../base/logger.ts';
 import { transportSuite } from '../transport.suite.ts';
 import { connectGrpc } from './client.ts';
 import { GrpcServer } from './server.ts';

@@ -9,6 +9,7 @@
 import assert from 'node:assert/strict';
 import type { EventEmitter } from 'node:events';
 import type { Socket } from 'node:net';
+import { toBinary } from '@bufbuild/protobuf';
 import {
   Metadata,
   Server,
@@ -19,7 +20,6 @@ import {
   type ServerWritableStream,
   type UntypedHandleCall,
 } from '@grpc/grpc-js';
-import { toBinary } from '@bufbuild/protobuf';
 import type { Context } from '../../base/context.ts';
 import { unavailable, unimplemented } from '../../base/errors.ts';
 import { limits } from '../../base/limits.ts';

@@ -4,8 +4,9 @@
  * ttrpc cannot cancel a call: one that is given up is forgotten here, and goes on at the server until its deadline,
  * when it had one, or until the connection ends. Losing the connection fails every call with Unavailable ("ttrpc: closed").
  */
-import type { DescMethod, Message } from '@bufbuild/protobuf';
+
 import { connect, type Socket } from 'node:net';
+import type { DescMethod, Message } from '@bufbuild/protobuf';
 import { checkSignal } from '../../base/context.ts';
 import { ContainerdError, internal, unavailable } from '../../base/errors.ts';
 import { type Response, ResponseSchema } from '../gen/ttrpc/ttrpc_pb.js';
