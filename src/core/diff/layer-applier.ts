@@ -5,7 +5,6 @@
  * A layer that fails half way leaves what it has written: the caller throws the snapshot away.
  */
 
-import type { Digest } from '../../base/digest.ts';
 import { ContainerdError } from '../../base/errors.ts';
 import type { Logger } from '../../base/logger.ts';
 import type { Mount } from '../../platform/mount.ts';
