@@ -3,40 +3,18 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import type { MountInfo } from '../../platform/platform.ts';
-import { findCgroup, oomKills, processesIn } from './cgroup.ts';
+import { oomFile, oomKills, processDirectory, processesIn } from './cgroup.ts';
 
-const mount = (fileSystemType: string, mountPoint: string, ...superOptions: string[]): MountInfo => ({
-  id: 1,
-  parentId: 0,
-  root: '/',
-  mountPoint,
-  options: ['rw'],
-  fileSystemType,
-  source: fileSystemType,
-  superOptions,
-});
-
-const hybrid = [
-  mount('cgroup', '/c/memory', 'rw', 'memory'),
-  mount('cgroup', '/c/pids', 'rw', 'pids'),
-  mount('cgroup', '/c/systemd', 'rw', 'name=systemd'),
-  mount('cgroup2', '/c/unified', 'rw'),
-];
-
-void test('version 1, version 2 and a process in no cgroup', () => {
-  const rows: [string, readonly MountInfo[], ReturnType<typeof findCgroup>][] = [
-    [
-      '9:pids:/ns/a\n5:memory:/ns/a\n1:name=systemd:/ns/a\n0::/\n',
-      hybrid,
-      { processes: '/c/pids/ns/a', oomFile: '/c/memory/ns/a/memory.oom_control' },
-    ],
-    ['9:pids:/ns/a\n', hybrid, { processes: '/c/pids/ns/a', oomFile: undefined }],
-    ['0::/ns/a\n', [mount('cgroup2', '/c')], { processes: '/c/ns/a', oomFile: '/c/ns/a/memory.events' }],
-    ['9:pids:/\n0::/\n', hybrid, undefined],
-    ['', hybrid, undefined],
-  ];
-  for (const [text, mounts, expected] of rows) assert.deepEqual(findCgroup(text, mounts), expected, text);
+void test('where processes and kills are told, in both versions', () => {
+  const controllers = new Map([
+    ['memory', '/c/memory/a'],
+    ['freezer', '/c/freezer/a'],
+  ]);
+  assert.equal(processDirectory({ version: 1, controllers }), '/c/memory/a');
+  assert.equal(oomFile({ version: 1, controllers }), '/c/memory/a/memory.oom_control');
+  assert.equal(oomFile({ version: 1, controllers: new Map() }), undefined);
+  assert.equal(processDirectory({ version: 2, path: '/c/a' }), '/c/a');
+  assert.equal(oomFile({ version: 2, path: '/c/a' }), '/c/a/memory.events');
 });
 
 void test('processes of a tree of cgroups, and kills by the kernel', (t) => {

@@ -1,5 +1,5 @@
 /** The story of a container's creation: root filesystem, spec, runc, and the watch over its init. */
-import { mkdirSync, readFileSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { wrap } from '../../base/errors.ts';
 import type { Mount } from '../../platform/mount.ts';
@@ -9,7 +9,7 @@ import type { Allowance } from '../bundle/clamp.ts';
 import { readAndClampSpec } from '../bundle/spec.ts';
 import type { IoPaths } from '../io/stdio.ts';
 import { createWords, deleteWords, restoreWords } from '../runc/runc-arguments.ts';
-import { findCgroup } from './cgroup.ts';
+import { ownCgroupOf } from './cgroup.ts';
 import { Container, type ContainerDependencies, type ContainerIdentity } from './container.ts';
 import { watchInit } from './container-exit.ts';
 import { type Launched, launch, type LaunchRequest } from './launch.ts';
@@ -73,11 +73,11 @@ function mountRootfs(deps: CreateDependencies, mounts: readonly Mount[], rootfs:
 }
 
 function follow(container: Container, launched: Launched): void {
-  const { platform, log } = container.dependencies;
+  const { log } = container.dependencies;
   container.init.pid = launched.pid;
   container.init.streams = launched.streams;
   try {
-    container.cgroup = findCgroup(readFileSync(`/proc/${launched.pid}/cgroup`, 'utf8'), platform.mounts.list());
+    container.cgroup = ownCgroupOf(launched.pid);
   } catch (error) {
     log.warn({ error, id: container.id }, 'the cgroup of the container cannot be found');
   }

@@ -5,7 +5,7 @@ import { setTimeout as after } from 'node:timers/promises';
 import type { ProcessExit } from '../../platform/platform.ts';
 import { TaskExitSchema, TaskOOMSchema } from '../../wire/gen/containerd/events/task_pb.js';
 import { timestampOf } from '../../wire/timestamps.ts';
-import { oomKills } from './cgroup.ts';
+import { oomFile, oomKills } from './cgroup.ts';
 import type { Container } from './container.ts';
 import type { TaskProcess } from './task-process.ts';
 
@@ -70,7 +70,7 @@ function announce(container: Container, process: TaskProcess, exit: ProcessExit)
 }
 
 function announceOom(container: Container): void {
-  const file = container.cgroup?.oomFile;
+  const file = container.cgroup === undefined ? undefined : oomFile(container.cgroup);
   if (file === undefined) return;
   const kills = oomKills(file);
   if (kills <= (oomSeen.get(container) ?? 0)) return;

@@ -10,6 +10,7 @@ import { writeFileSync } from 'node:fs';
 import { alreadyExists, ContainerdError, failedPrecondition, hasCode, notFound } from '../../base/errors.ts';
 import { KeyedLock } from '../../base/keyed-lock.ts';
 import type { Logger } from '../../base/logger.ts';
+import type { CgroupPaths } from '../../platform/cgroups/cgroup-paths.ts';
 import type { Platform } from '../../platform/platform.ts';
 import { unmountAll } from '../../platform/temp-mount.ts';
 import {
@@ -24,7 +25,7 @@ import type { SpecFacts } from '../bundle/spec.ts';
 import type { EventPublisher } from '../event-publisher.ts';
 import { type CheckpointWords, checkpointWords, deleteWords, killWords } from '../runc/runc-arguments.ts';
 import type { Runc } from '../runc/runc.ts';
-import { type ContainerCgroup, processesIn } from './cgroup.ts';
+import { processDirectory, processesIn } from './cgroup.ts';
 import type { CreateOptions } from './options.ts';
 import type { ProcessEnd, TaskProcess } from './task-process.ts';
 
@@ -53,7 +54,7 @@ export class Container {
   readonly spec: SpecFacts;
   readonly init: TaskProcess;
   readonly execs = new Map<string, TaskProcess>();
-  cgroup: ContainerCgroup | undefined;
+  cgroup: CgroupPaths | undefined;
   paused = false;
   /** Starts a container that was made from a checkpoint: restore takes the place of start. */
   restore: (() => Promise<void>) | undefined;
@@ -128,7 +129,8 @@ export class Container {
       throw failedPrecondition(`cannot delete a running process ${this.id}; kill it first and wait for its end`);
     const wasCreated = this.init.phase === 'created' && this.init.pid !== 0;
     await this.#deleteRunc(wasCreated);
-    const end = this.init.pid === 0 ? { pid: 0, status: 0, exitedAt: undefined } : await this.init.ended.promise;
+    const end =
+      this.init.pid === 0 ? { pid: 0, status: 0, exitedAt: undefined } : await this.init.ended.promise;
     await this.#release();
     this.dependencies.events.publish(this.namespace, '/tasks/delete', TaskDeleteSchema, {
       containerId: this.id,
@@ -146,7 +148,8 @@ export class Container {
     if (exec.phase === 'running')
       throw failedPrecondition(`cannot delete a running process ${execId}; kill it first and wait for its end`);
     await exec.starting;
-    const end = exec.pid === 0 ? { pid: 0, status: 0, exitedAt: undefined } : await exec.ended.promise;
+    const end =
+      exec.phase === 'created' ? { pid: 0, status: 0, exitedAt: undefined } : await exec.ended.promise;
     await exec.drained(deleteDrainMs);
     await exec.closeStreams();
     this.execs.delete(execId);
@@ -190,7 +193,8 @@ export class Container {
   /** Processes of the container. Errors: NotFound when it has ended. */
   pids(): number[] {
     this.init.requireAlive();
-    return this.cgroup === undefined ? [this.init.pid] : processesIn(this.cgroup.processes);
+    const directory = this.cgroup === undefined ? undefined : processDirectory(this.cgroup);
+    return directory === undefined ? [this.init.pid] : processesIn(directory);
   }
 
   /** Ends what outlived init; only needed without a pid namespace. */

@@ -3,13 +3,13 @@ import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { failedPrecondition, invalidArgument } from '../../base/errors.ts';
 import { TaskExecAddedSchema, TaskExecStartedSchema } from '../../wire/gen/containerd/events/task_pb.js';
-import { type Allowance, clampProcess } from '../bundle/clamp.ts';
+import { type Allowance, type ClampedProcess, clampProcess } from '../bundle/clamp.ts';
 import { parseExact } from '../bundle/json-numbers.ts';
 import type { IoPaths } from '../io/stdio.ts';
 import { execWords } from '../runc/runc-arguments.ts';
 import type { Container } from './container.ts';
 import { watchExec } from './container-exit.ts';
-import { launch } from './launch.ts';
+import { type Launched, launch } from './launch.ts';
 import { TaskProcess } from './task-process.ts';
 
 export interface AddExec {
@@ -42,7 +42,7 @@ export function addExec(container: Container, request: AddExec, allowance: Allow
   return notes;
 }
 
-function parseSpec(bytes: Uint8Array): { terminal?: boolean } {
+function parseSpec(bytes: Uint8Array): ClampedProcess & { terminal?: boolean } {
   try {
     const spec = parseExact(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
     if (typeof spec === 'object' && spec !== null) return spec;
@@ -60,21 +60,7 @@ export async function startExec(container: Container, execId: string): Promise<n
   if (container.paused)
     throw failedPrecondition(`cannot start a process in container ${container.id}: it is paused`);
   await exec.startOnce(async () => {
-    const launched = await launch(container.dependencies, {
-      doing: 'OCI runtime exec failed',
-      directory: container.bundle,
-      pidFile: join(container.bundle, `exec-${execId}.pid`),
-      io: exec.io,
-      ioOwner: container.options.ioOwner,
-      owner: { namespace: container.namespace, id: container.id },
-      words: (consoleSocket) =>
-        execWords({
-          id: container.id,
-          processFile: specFile(container, execId),
-          pidFile: join(container.bundle, `exec-${execId}.pid`),
-          consoleSocket,
-        }),
-    });
+    const launched = await launchOrFail(container, exec, execId);
     exec.pid = launched.pid;
     exec.streams = launched.streams;
     watchExec(container, exec).catch((error: unknown) => {
@@ -87,6 +73,27 @@ export async function startExec(container: Container, execId: string): Promise<n
       pid: launched.pid,
     });
   });
-  rmSync(specFile(container, execId), { force: true });
   return exec.pid;
+}
+
+async function launchOrFail(container: Container, exec: TaskProcess, execId: string): Promise<Launched> {
+  const pidFile = join(container.bundle, `exec-${execId}.pid`);
+  try {
+    return await launch(container.dependencies, {
+      doing: 'OCI runtime exec failed',
+      directory: container.bundle,
+      pidFile,
+      io: exec.io,
+      ioOwner: container.options.ioOwner,
+      owner: { namespace: container.namespace, id: container.id },
+      words: (consoleSocket) =>
+        execWords({ id: container.id, processFile: specFile(container, execId), pidFile, consoleSocket }),
+    });
+  } catch (error) {
+    exec.markFailed();
+    throw error;
+  } finally {
+    rmSync(specFile(container, execId), { force: true });
+    rmSync(pidFile, { force: true });
+  }
 }

@@ -5,8 +5,8 @@
  * created ─► running ─► stopped; an init may be paused while it runs. `exited` is known when the kernel says so;
  * `ended` resolves when the exit has been announced, which is what callers of wait and delete may rely on.
  */
-import { failedPrecondition, notFound } from '../../base/errors.ts';
-import type { Instant } from '../../base/time.ts';
+import { ContainerdError, failedPrecondition } from '../../base/errors.ts';
+import { type Instant, now } from '../../base/time.ts';
 import type { ProcessExit, TerminalSize } from '../../platform/platform.ts';
 import type { IoPaths, ProcessStdio } from '../io/stdio.ts';
 import type { Terminal } from '../io/terminal.ts';
@@ -82,9 +82,15 @@ export class TaskProcess {
 
   /** Errors: FailedPrecondition before it has a pid, NotFound when it has ended. */
   requireAlive(): number {
-    if (this.#phase === 'stopped') throw notFound('process', `${this.id}: process already finished`);
+    if (this.#phase === 'stopped') throw new ContainerdError('NotFound', 'process already finished');
     if (this.pid === 0) throw failedPrecondition(`process ${this.id} has not been started yet`);
     return this.pid;
+  }
+
+  /** It could not be started and never will be: whoever waits learns it. */
+  markFailed(): void {
+    this.#phase = 'stopped';
+    this.ended.resolve({ pid: 0, status: 255, exitedAt: now() });
   }
 
   /** Not an error when there is no terminal: a resize may cross with the exit. */

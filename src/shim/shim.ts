@@ -1,0 +1,115 @@
+/**
+ * The containers that one shim process holds, of any number of namespaces. It stops when it was asked to, holds none
+ * and its grace is over; until then it goes on, whatever becomes of the daemon.
+ */
+import { alreadyExists, notFound } from '../base/errors.ts';
+import { type Context, requireNamespace } from '../base/context.ts';
+import type { Logger } from '../base/logger.ts';
+import type { Platform } from '../platform/platform.ts';
+import { type Allowance, ownAllowance } from './bundle/clamp.ts';
+import type { EventPublisher } from './event-publisher.ts';
+import type { Container } from './process/container.ts';
+import { type CreateContainer, createContainer } from './process/container-create.ts';
+import { Runc } from './runc/runc.ts';
+
+export interface ShimDependencies {
+  readonly platform: Platform;
+  readonly events: EventPublisher;
+  readonly log: Logger;
+  /** Called once, when the shim has nothing left to do. */
+  readonly onIdle: () => void;
+}
+
+export interface ShimOptions {
+  /** Below it runc keeps its state; "" is containerd's own place. */
+  readonly runcRoot: string;
+  readonly graceMs: number;
+  /** Of calls that carry none; "" refuses them. */
+  readonly namespace: string;
+}
+
+/** A shim that nobody gave a container, because its starter died, goes by itself. */
+const unusedMs = 60_000;
+
+export class Shim {
+  readonly options: ShimOptions;
+  readonly allowance: Allowance;
+  readonly #dependencies: ShimDependencies;
+  readonly #containers = new Map<string, Container>();
+  readonly #creating = new Set<string>();
+  readonly #clamped = new Set<string>();
+  #stopTimer: NodeJS.Timeout | undefined;
+
+  constructor(dependencies: ShimDependencies, options: ShimOptions) {
+    this.#dependencies = dependencies;
+    this.options = options;
+    this.allowance = ownAllowance(dependencies.platform.processes);
+    this.#stopAfter(unusedMs);
+  }
+
+  /** Errors: FailedPrecondition when neither the call nor the start named one. */
+  namespaceOf(ctx: Context): string {
+    return ctx.namespace ?? (this.options.namespace || requireNamespace(ctx).namespace);
+  }
+
+  /** Errors: NotFound. */
+  get(namespace: string, id: string): Container {
+    const container = this.#containers.get(`${namespace}/${id}`);
+    if (container === undefined) throw notFound('container', id);
+    return container;
+  }
+
+  /** Errors: AlreadyExists; as createContainer. */
+  async create(request: CreateContainer): Promise<Container> {
+    const key = `${request.namespace}/${request.id}`;
+    if (this.#containers.has(key) || this.#creating.has(key)) throw alreadyExists('container', request.id);
+    this.#creating.add(key);
+    clearTimeout(this.#stopTimer);
+    try {
+      const { platform, events, log } = this.#dependencies;
+      const container = await createContainer(
+        {
+          platform,
+          events,
+          log: log.child({ namespace: request.namespace }),
+          runc: new Runc({ processes: platform.processes }, request.options.runc),
+          allowance: this.allowance,
+          noteClamped: (notes, id) => this.noteClamped(notes, id),
+        },
+        request,
+      );
+      this.#containers.set(key, container);
+      return container;
+    } finally {
+      this.#creating.delete(key);
+    }
+  }
+
+  remove(container: Container): void {
+    this.#containers.delete(`${container.namespace}/${container.id}`);
+  }
+
+  /** Stops the process once it is empty and its grace is over. Does nothing while it holds containers. */
+  shutdown(): void {
+    if (this.#isEmpty()) this.#stopAfter(this.options.graceMs);
+  }
+
+  noteClamped(notes: readonly string[], id: string): void {
+    for (const note of notes) {
+      if (this.#clamped.has(note)) continue;
+      this.#clamped.add(note);
+      this.#dependencies.log.warn({ id, change: note }, 'this machine does not grant what the container asks for');
+    }
+  }
+
+  #isEmpty(): boolean {
+    return this.#containers.size === 0 && this.#creating.size === 0;
+  }
+
+  #stopAfter(delayMs: number): void {
+    clearTimeout(this.#stopTimer);
+    this.#stopTimer = setTimeout(() => {
+      if (this.#isEmpty()) this.#dependencies.onIdle();
+    }, delayMs);
+  }
+}
