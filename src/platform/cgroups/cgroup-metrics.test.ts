@@ -23,13 +23,15 @@ function folder(name: string, files: Readonly<Record<string, string>>): string {
 }
 
 test('version 2 with every controller', () => {
-  const pressure = 'some avg10=1.50 avg60=0.25 avg300=0.00 total=1234\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=5\n';
+  const pressure =
+    'some avg10=1.50 avg60=0.25 avg300=0.00 total=1234\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=5\n';
   const metrics = readV2Metrics(
     folder('v2', {
       'cpu.stat':
         'usage_usec 100\nuser_usec 60\nsystem_usec 40\nnr_periods 3\nnr_throttled 2\nthrottled_usec 9\nnr_bursts 1\nburst_usec 4\n',
       'cpu.pressure': pressure,
-      'memory.stat': 'anon 4096\nfile 8192\nkernel_stack 16384\nworkingset_refault 7\npgfault 18446744073709551615\n',
+      'memory.stat':
+        'anon 4096\nfile 8192\nkernel_stack 16384\nworkingset_refault 7\npgfault 18446744073709551615\n',
       'memory.current': '12288\n',
       'memory.max': 'max\n',
       'memory.peak': '20480\n',
@@ -39,7 +41,8 @@ test('version 2 with every controller', () => {
       'memory.events': 'low 0\nhigh 1\nmax 2\noom 3\noom_kill 4\noom_group_kill 5\n',
       'pids.current': '12\n',
       'pids.max': 'max\n',
-      'io.stat': '8:16 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=5 dios=6\n8:0 \n253:1 rbytes=9 wbytes=0 rios=1 wios=0\n',
+      'io.stat':
+        '8:16 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=5 dios=6\n8:0 \n253:1 rbytes=9 wbytes=0 rios=1 wios=0\n',
       'rdma.current': 'mlx4_0 hca_handle=2 hca_object=2000\n',
       'rdma.max': 'mlx4_0 hca_handle=max hca_object=max\n',
       'hugetlb.2MB.current': '2097152\n',
@@ -64,7 +67,14 @@ test('version 2 with every controller', () => {
   assert.deepEqual(metrics.pids, { current: 12n, limit: unlimited });
   const { memory } = metrics;
   assert.deepEqual(
-    [memory?.anon, memory?.file, memory?.kernelStack, memory?.workingsetRefault, memory?.pgfault, memory?.slab],
+    [
+      memory?.anon,
+      memory?.file,
+      memory?.kernelStack,
+      memory?.workingsetRefault,
+      memory?.pgfault,
+      memory?.slab,
+    ],
     [4096n, 8192n, 16_384n, 7n, unlimited, 0n],
   );
   assert.deepEqual(
@@ -72,7 +82,14 @@ test('version 2 with every controller', () => {
     [12_288n, unlimited, 20_480n, 0n, 1_048_576n],
   );
   assert.deepEqual(memory?.psi, psi);
-  assert.deepEqual(metrics.memoryEvents, { low: 0n, high: 1n, max: 2n, oom: 3n, oomKill: 4n, oomGroupKill: 5n });
+  assert.deepEqual(metrics.memoryEvents, {
+    low: 0n,
+    high: 1n,
+    max: 2n,
+    oom: 3n,
+    oomKill: 4n,
+    oomGroupKill: 5n,
+  });
   assert.deepEqual(metrics.io, {
     usage: [
       { major: 8n, minor: 16n, rbytes: 1n, wbytes: 2n, rios: 3n, wios: 4n },
@@ -137,7 +154,10 @@ test('version 1', () => {
     [memory?.cache, memory?.totalCache, memory?.pgPgIn, memory?.totalPgPgIn, memory?.pgMajFault],
     [1n, 11n, 3n, 13n, 4n],
   );
-  assert.deepEqual([memory?.hierarchicalMemoryLimit, memory?.hierarchicalSwapLimit], [9_223_372_036_854_771_712n, 8n]);
+  assert.deepEqual(
+    [memory?.hierarchicalMemoryLimit, memory?.hierarchicalSwapLimit],
+    [9_223_372_036_854_771_712n, 8n],
+  );
   assert.deepEqual(memory?.usage, { limit: 200n, usage: 100n, max: 150n, failcnt: 6n });
   assert.deepEqual(memory?.swap, { limit: 0n, usage: 0n, max: 0n, failcnt: 0n });
   assert.deepEqual(metrics.memoryOomControl, { oomKillDisable: 0n, underOom: 1n, oomKill: 2n });

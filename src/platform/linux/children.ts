@@ -44,6 +44,12 @@ interface Child {
   awaited: boolean;
 }
 
+/** Whether nobody has reaped it yet; by the pidfd, because the pid may be another's by now. */
+const isThere = ({ pid, pidfd }: Child): boolean =>
+  pidfd === undefined
+    ? exists(pid)
+    : libc.pidfdSendSignal(pidfd, 0) === 0 || errnoName(fromErrno('kill', '', libc.errno())) === 'EPERM';
+
 const retryMs = 50;
 
 export class Children {
@@ -114,7 +120,7 @@ export class Children {
   #check(child: Child): boolean {
     const reaped = reap(child.pid);
     if (reaped.kind === 'ended') return this.#finish(child, reaped.status);
-    if (reaped.kind === 'not ours' && !exists(child.pid))
+    if (reaped.kind === 'not ours' && !isThere(child))
       return this.#finish(
         child,
         (child.pidfd === undefined ? undefined : pidfdExitStatus(child.pidfd)) ?? 255,

@@ -50,10 +50,7 @@ describe('files of Linux', { skip }, () => {
     writeFileSync(at('one'), 'hello', { mode: 0o640 });
     linkSync(at('one'), at('two'));
     const status = files.lstat(at('two'));
-    assert.deepEqual(
-      [status.kind, status.mode, status.sizeBytes, status.linkCount],
-      ['file', 0o640, 5, 2],
-    );
+    assert.deepEqual([status.kind, status.mode, status.sizeBytes, status.linkCount], ['file', 0o640, 5, 2]);
     assert.equal(status.inode, files.lstat(at('one')).inode);
     assert.equal(files.lstat(folder).kind, 'directory');
     assert.throws(() => files.lstat(at('absent')), isCode('NotFound'));
@@ -68,7 +65,10 @@ describe('files of Linux', { skip }, () => {
     );
     files.makeDevice(at('block'), 'block', 0o4600, 259, 70_000);
     const block = files.lstat(at('block'));
-    assert.deepEqual([block.kind, block.mode, block.deviceMajor, block.deviceMinor], ['block', 0o4600, 259, 70_000]);
+    assert.deepEqual(
+      [block.kind, block.mode, block.deviceMajor, block.deviceMinor],
+      ['block', 0o4600, 259, 70_000],
+    );
     files.makeFifo(at('fifo'), 0o622);
     assert.deepEqual([files.lstat(at('fifo')).kind, files.lstat(at('fifo')).mode], ['fifo', 0o622]);
     assert.throws(() => files.makeFifo(at('fifo'), 0o600), isCode('AlreadyExists'));
@@ -85,7 +85,10 @@ describe('files of Linux', { skip }, () => {
     closeSync(reader);
     closeSync(writer);
     writeFileSync(at('plain'), '');
-    assert.throws(() => files.openFifo(at('plain'), 'read', { nonBlocking: true }), isCode('InvalidArgument'));
+    assert.throws(
+      () => files.openFifo(at('plain'), 'read', { nonBlocking: true }),
+      isCode('InvalidArgument'),
+    );
   });
 
   test('extended attributes of any size the file system takes, also on links', () => {

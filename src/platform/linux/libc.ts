@@ -218,6 +218,15 @@ export const PR_SET_CHILD_SUBREAPER = 36;
 export const prctl: (option: number, second: number, third: number, fourth: number, fifth: number) => number =
   library.func('int prctl(int, unsigned long, unsigned long, unsigned long, unsigned long)');
 export const pidfdOpen = (pid: number): number => syscallNumbers(434, pid, 0, 0);
+const syscallPidfdSignal: (
+  number: number,
+  pidfd: number,
+  signal: number,
+  info: null,
+  flags: number,
+) => number = library.func('long syscall(long, long, long, void *, unsigned long)');
+export const pidfdSendSignal = (pidfd: number, signal: number): number =>
+  syscallPidfdSignal(424, pidfd, signal, null, 0);
 /** _IOWR(0xFF, 11, struct pidfd_info) with the first published size of 64 bytes; kernel 6.13, exit codes 6.15. */
 export const PIDFD_GET_INFO = 0xc040_ff0b;
 

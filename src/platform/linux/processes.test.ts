@@ -171,6 +171,24 @@ describe('children', () => {
     rmSync(folder, { recursive: true });
   });
 
+  test('an adopted process that its first parent reaps is not waited for in vain', async () => {
+    const processes = new LinuxProcesses();
+    const folder = mkdtempSync(join(tmpdir(), 'gantry-reaped-'));
+    const script = `(until [ -e ${folder}/go ]; do sleep 0.01; done; exit 6) & echo $! > ${folder}/pid
+      : > ${folder}/ready; wait $!; until [ -e ${folder}/end ]; do sleep 0.01; done`;
+    const parent = shell(processes, script);
+    while (!existsSync(join(folder, 'ready'))) await new Promise(setImmediate);
+    const pid = Number(readFileSync(join(folder, 'pid'), 'utf8'));
+    processes.adopt(pid);
+    const exited = processes.exited(pid);
+    closeSync(openSync(join(folder, 'go'), 'w'));
+    // 255 where the kernel does not keep the status (before 6.15).
+    assert.ok([6, 255].includes((await exited).status));
+    closeSync(openSync(join(folder, 'end'), 'w'));
+    await processes.exited(parent);
+    rmSync(folder, { recursive: true });
+  });
+
   test('a foreign process tells its status, and waiting for it can be given up', async () => {
     const processes = new LinuxProcesses();
     const observer = new LinuxProcesses();

@@ -1,6 +1,15 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { closeSync, fstatSync, mkdtempSync, readdirSync, readSync, rmSync, statSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  fstatSync,
+  mkdtempSync,
+  readdirSync,
+  readSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
 import { createServer, connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -56,8 +65,6 @@ socket.send_fds(s, [b'/dev/ptmx'], ${descriptors})
     assert.deepEqual(terminals.size(workerFd), { columns: 132, rows: 43 });
     closeSync(masterFd);
     closeSync(workerFd);
-    const file = readdirSync('/').length;
-    assert.ok(file > 0);
     assert.throws(() => terminals.size(-1));
   });
 
