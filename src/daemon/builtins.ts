@@ -4,6 +4,7 @@
  */
 import type { Plugin } from '../core/plugins/plugin.ts';
 import type { BuiltinDependencies } from './plugins/dependencies.ts';
+import { runtime } from './plugins/runtime.ts';
 import { servers } from './plugins/servers.ts';
 import { services } from './plugins/services.ts';
 import { snapshots } from './plugins/snapshots.ts';
@@ -12,6 +13,7 @@ import { storage } from './plugins/storage.ts';
 export const builtins = (dependencies: BuiltinDependencies): Plugin[] => [
   ...storage,
   ...snapshots(dependencies),
+  ...runtime(dependencies),
   ...services(dependencies),
   ...servers(dependencies),
 ];

@@ -5,7 +5,9 @@ import { parseArguments } from './arguments.ts';
 
 void test('the words that containerd passes', () => {
   const parsed = parseArguments(
-    '-namespace k8s.io -address /run/c.sock -publish-binary /usr/bin/containerd -id a-1 -bundle /b start'.split(' '),
+    '-namespace k8s.io -address /run/c.sock -publish-binary /usr/bin/containerd -id a-1 -bundle /b start'.split(
+      ' ',
+    ),
   );
   assert.equal(parsed.command, 'start');
   assert.equal(parsed.namespace, 'k8s.io');
@@ -25,7 +27,14 @@ void test('every spelling of a flag that Go takes', () => {
 });
 
 void test('what cannot be meant is refused', () => {
-  for (const words of [['-nope', 'start'], ['stop'], ['start', 'start'], ['-id'], ['-debug=maybe'], ['-grace-ms=-1']])
+  for (const words of [
+    ['-nope', 'start'],
+    ['stop'],
+    ['start', 'start'],
+    ['-id'],
+    ['-debug=maybe'],
+    ['-grace-ms=-1'],
+  ])
     assert.throws(
       () => parseArguments(words),
       (error) => hasCode(error, 'InvalidArgument'),

@@ -70,7 +70,9 @@ export function parseArguments(words: readonly string[]): ShimArguments {
       if (given === undefined) throw invalidArgument(`flag -${name} needs a value`);
       texts[textFlags[name as keyof typeof textFlags]] = given;
     } else {
-      throw invalidArgument(`unknown flag ${word}; known are -${Object.keys(textFlags).join(', -')}, -debug, -v, -info`);
+      throw invalidArgument(
+        `unknown flag ${word}; known are -${Object.keys(textFlags).join(', -')}, -debug, -v, -info`,
+      );
     }
   }
   return { ...finish(texts), ...parseRest(rest), ...parseSwitches(flags) };
@@ -79,7 +81,9 @@ export function parseArguments(words: readonly string[]): ShimArguments {
 function parseRest(rest: readonly string[]): Pick<ShimArguments, 'command'> {
   const [command, ...more] = rest;
   if (more.length > 0 || (command !== undefined && !commands.includes(command)))
-    throw invalidArgument(`unknown command ${JSON.stringify(rest.join(' '))}; known are ${commands.join(', ')}`);
+    throw invalidArgument(
+      `unknown command ${JSON.stringify(rest.join(' '))}; known are ${commands.join(', ')}`,
+    );
   return { command: command as ShimCommand | undefined };
 }
 

@@ -4,7 +4,7 @@
  * - 1.7 to 2.2 sets MAX_SHIM_VERSION and reads JSON; stdin may hold the runtime options;
  * - 1.6 and earlier reads a bare address.
  */
-import { fromBinary, toBinary, create } from '@bufbuild/protobuf';
+import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { AnySchema } from '@bufbuild/protobuf/wkt';
 import type { AnyValue } from '../base/any-value.ts';
 import { invalidArgument } from '../base/errors.ts';
@@ -12,6 +12,7 @@ import {
   type BootstrapParams,
   BootstrapParamsSchema,
   BootstrapResultSchema,
+  LogLevel,
 } from '../wire/gen/containerd/runtime/bootstrap/v1/bootstrap_pb.js';
 import { OptionsSchema } from '../wire/gen/containerd/types/runc/options/oci_pb.js';
 import type { ShimArguments } from './arguments.ts';
@@ -48,7 +49,7 @@ export function readBootstrap(
     grpcAddress,
     ttrpcAddress: first(params?.containerdTtrpcAddress, env['TTRPC_ADDRESS'], `${grpcAddress}.ttrpc`),
     socketDir: first(params?.socketDir, defaultSocketDir),
-    debug: args.debug || (params !== undefined && params.logLevel < 0),
+    debug: args.debug || (params !== undefined && params.logLevel <= LogLevel.DEBUG),
     options: params === undefined ? optionsIn(stdin) : optionsOf(params),
   };
   if (read.id === '' || read.namespace === '')
@@ -103,6 +104,7 @@ export function encodeAnswer(dialect: Dialect, address: string): Uint8Array {
     case 'json':
       return Buffer.from(JSON.stringify({ version: 2, address, protocol: 'ttrpc' }));
     case 'address':
+    default:
       return Buffer.from(address);
   }
 }

@@ -5,8 +5,8 @@
 import { basename, join } from 'node:path';
 import { create, toBinary } from '@bufbuild/protobuf';
 import { hasCode } from '../base/errors.ts';
-import { instantOfNs, now } from '../base/time.ts';
 import type { Logger } from '../base/logger.ts';
+import { instantOfNs, now } from '../base/time.ts';
 import { selectPlatform } from '../platform/select.ts';
 import { unmountAll } from '../platform/temp-mount.ts';
 import { DeleteResponseSchema } from '../wire/gen/containerd/runtime/task/v3/shim_pb.js';
@@ -14,8 +14,8 @@ import { timestampOf } from '../wire/timestamps.ts';
 import type { ShimArguments } from './arguments.ts';
 import { loadContainer } from './bundle/state-file.ts';
 import { defaultRuncRoot } from './process/options.ts';
-import { deleteWords } from './runc/runc-arguments.ts';
 import { Runc } from './runc/runc.ts';
+import { deleteWords } from './runc/runc-arguments.ts';
 
 const killed = 137;
 

@@ -7,11 +7,11 @@
  */
 import { setTimeout as after } from 'node:timers/promises';
 import type { DescMessage, MessageInitShape } from '@bufbuild/protobuf';
+import type { AnyValue } from '../base/any-value.ts';
 import { ContainerdError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import type { Logger } from '../base/logger.ts';
 import { type Instant, now } from '../base/time.ts';
-import type { AnyValue } from '../base/any-value.ts';
 import { anyToWire, packAny } from '../wire/any.ts';
 import { Events } from '../wire/gen/containerd/services/ttrpc/events/v1/events_pb.js';
 import type { CallOptions, Connection } from '../wire/service.ts';
@@ -70,7 +70,10 @@ export class EventPublisher implements AsyncDisposable {
     if (this.#queue.length >= limits.shimEventQueue) {
       // The first one may be on its way.
       const [dropped] = this.#queue.splice(1, 1);
-      this.#dependencies.log.warn({ topic: dropped?.topic }, 'too many events wait for the daemon, dropped one');
+      this.#dependencies.log.warn(
+        { topic: dropped?.topic },
+        'too many events wait for the daemon, dropped one',
+      );
     }
     this.#queue.push({ namespace, topic, timestamp: now(), event: packAny(schema, event), refusals: 0 });
     this.#sending ??= this.#send();
@@ -113,7 +116,10 @@ export class EventPublisher implements AsyncDisposable {
       if (error.code === 'Unavailable') return this.#unreachable(error);
       event.refusals += 1;
       if (event.refusals < triesMax) return event.refusals * this.#retryMs;
-      log.error({ error, topic: event.topic, namespace: event.namespace }, 'the daemon did not take an event');
+      log.error(
+        { error, topic: event.topic, namespace: event.namespace },
+        'the daemon did not take an event',
+      );
     }
     this.#queue.shift();
     return 0;

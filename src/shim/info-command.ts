@@ -28,7 +28,9 @@ export async function infoCommand(stdin: Uint8Array): Promise<Uint8Array> {
       name: 'io.containerd.gantry.v1',
       version: { version, revision },
       ...(options === undefined ? {} : { options }),
-      ...(features === undefined ? {} : { features: anyToWire({ typeUrl: jsonTypeUrls.features, value: features }) }),
+      ...(features === undefined
+        ? {}
+        : { features: anyToWire({ typeUrl: jsonTypeUrls.features, value: features }) }),
     }),
   );
 }

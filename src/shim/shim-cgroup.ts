@@ -7,7 +7,10 @@ import type { MountInfo } from '../platform/platform.ts';
 /** Errors: the file system's, with the path in front. */
 export function joinCgroup(mounts: readonly MountInfo[], path: string, pid: number): void {
   const hierarchies = mounts.filter(({ fileSystemType }) => fileSystemType === 'cgroup');
-  const chosen = hierarchies.length > 0 ? hierarchies : mounts.filter(({ fileSystemType }) => fileSystemType === 'cgroup2');
+  const chosen =
+    hierarchies.length > 0
+      ? hierarchies
+      : mounts.filter(({ fileSystemType }) => fileSystemType === 'cgroup2');
   for (const { mountPoint, superOptions } of chosen) {
     // A new cpuset takes no process before it has been given processors.
     if (superOptions.includes('cpuset')) continue;

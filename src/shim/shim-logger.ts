@@ -8,11 +8,12 @@ import { formatInstant, now } from '../base/time.ts';
 
 const text = (value: unknown): string => {
   const plain = value instanceof Error ? value.message : value;
-  const word = typeof plain === 'string' ? plain : String(JSON.stringify(plain, bigints));
+  const word = typeof plain === 'string' ? plain : JSON.stringify(plain, bigints);
   return /^[A-Za-z0-9_./@^+:-]+$/.test(word) ? word : JSON.stringify(word);
 };
 
-const bigints = (_key: string, value: unknown): unknown => (typeof value === 'bigint' ? value.toString() : value);
+const bigints = (_key: string, value: unknown): unknown =>
+  typeof value === 'bigint' ? value.toString() : value;
 
 export function shimLogger(debug: boolean, common: LogFields = {}): Logger {
   const write =
@@ -21,7 +22,10 @@ export function shimLogger(debug: boolean, common: LogFields = {}): Logger {
       if (!enabled) return;
       const rest = Object.entries({ ...common, ...fields }).map(([key, value]) => ` ${key}=${text(value)}`);
       try {
-        writeSync(2, `time="${formatInstant(now())}" level=${level} msg=${JSON.stringify(message)}${rest.join('')}\n`);
+        writeSync(
+          2,
+          `time="${formatInstant(now())}" level=${level} msg=${JSON.stringify(message)}${rest.join('')}\n`,
+        );
       } catch {
         // Nobody reads it, or it is full.
       }

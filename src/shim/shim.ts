@@ -2,8 +2,9 @@
  * The containers that one shim process holds, of any number of namespaces. It stops when it was asked to, holds none
  * and its grace is over; until then it goes on, whatever becomes of the daemon.
  */
-import { alreadyExists, notFound } from '../base/errors.ts';
+
 import { type Context, requireNamespace } from '../base/context.ts';
+import { alreadyExists, notFound } from '../base/errors.ts';
 import type { Logger } from '../base/logger.ts';
 import type { Platform } from '../platform/platform.ts';
 import { type Allowance, ownAllowance } from './bundle/clamp.ts';
@@ -98,7 +99,10 @@ export class Shim {
     for (const note of notes) {
       if (this.#clamped.has(note)) continue;
       this.#clamped.add(note);
-      this.#dependencies.log.warn({ id, change: note }, 'this machine does not grant what the container asks for');
+      this.#dependencies.log.warn(
+        { id, change: note },
+        'this machine does not grant what the container asks for',
+      );
     }
   }
 

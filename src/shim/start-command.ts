@@ -5,18 +5,18 @@
 import { createHash } from 'node:crypto';
 import { mkdirSync, readFileSync, readSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Socket } from 'node:net';
 import { internal, unavailable } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
+import { makePipe } from '../platform/pipe.ts';
 import type { Platform, StdioTarget } from '../platform/platform.ts';
 import { selectPlatform } from '../platform/select.ts';
 import { unpackAny } from '../wire/any.ts';
 import { OptionsSchema } from '../wire/gen/containerd/types/runc/options/oci_pb.js';
+import { pipeReader } from '../wire/pipe.ts';
 import { connectTtrpc } from '../wire/ttrpc/client.ts';
 import type { ShimArguments } from './arguments.ts';
 import { type Bootstrap, encodeAnswer, readBootstrap } from './bootstrap.ts';
 import { groupOf, readSpec } from './bundle/spec.ts';
-import { makePipe } from './io/fifo.ts';
 import { Descriptors } from './io/descriptors.ts';
 import { joinCgroup } from './shim-cgroup.ts';
 
@@ -41,7 +41,9 @@ export async function startCommand(
 }
 
 function socketPath({ socketDir, grpcAddress, namespace }: Bootstrap, group: string): string {
-  const name = createHash('sha256').update(join(grpcAddress, namespace, group)).digest('hex');
+  const name = createHash('sha256')
+    .update(join(grpcAddress, namespace, group))
+    .digest('hex');
   return join(socketDir, name);
 }
 
@@ -92,16 +94,22 @@ async function startServing(platform: Platform, serving: Serving): Promise<void>
       'serve',
     ],
     cwd: '/',
-    env: { ...plainEnvironment(), TTRPC_ADDRESS: bootstrap.ttrpcAddress, GRPC_ADDRESS: bootstrap.grpcAddress },
+    env: {
+      ...plainEnvironment(),
+      TTRPC_ADDRESS: bootstrap.ttrpcAddress,
+      GRPC_ADDRESS: bootstrap.grpcAddress,
+    },
     stdio: ['null', 'null', openLog(platform, bundle, fds), ready.writeFd],
     newSession: true,
   });
   fds.close(ready.writeFd);
   const problem = await readAll(ready.readFd);
   // Another start of the same group may have been first, and then its shim is ours too.
-  if (problem !== '' && !(await answers(`unix://${socket}`))) throw unavailable(`the shim did not start: ${problem}`);
+  if (problem !== '' && !(await answers(`unix://${socket}`)))
+    throw unavailable(`the shim did not start: ${problem}`);
   if (problem !== '') return;
-  if (!platform.processes.isAlive(pid)) throw internal('the shim ended as soon as it was started; see its log');
+  if (!platform.processes.isAlive(pid))
+    throw internal('the shim ended as soon as it was started; see its log');
   platform.processes.setOomScoreAdjust(pid, Number(readFileSync('/proc/self/oom_score_adj', 'utf8')) + 1);
   if (bootstrap.options?.typeUrl.endsWith(OptionsSchema.typeName) === true) {
     const { shimCgroup } = unpackAny(OptionsSchema, bootstrap.options);
@@ -120,13 +128,15 @@ function openLog(platform: Platform, bundle: string, fds: Descriptors): StdioTar
 }
 
 function plainEnvironment(): Record<string, string> {
-  const entries = Object.entries(process.env).filter((entry): entry is [string, string] => entry[1] !== undefined);
+  const entries = Object.entries(process.env).filter(
+    (entry): entry is [string, string] => entry[1] !== undefined,
+  );
   return Object.fromEntries(entries);
 }
 
 function readAll(fd: number): Promise<string> {
   return new Promise((resolve, reject) => {
-    const socket = new Socket({ fd, readable: true, writable: false });
+    const socket = pipeReader(fd);
     let text = '';
     socket.setEncoding('utf8');
     socket.on('data', (chunk: string) => {

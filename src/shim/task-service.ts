@@ -13,7 +13,10 @@ import { MetricsSchema as MetricsV1Schema } from '../wire/gen/containerd/cgroups
 import { MetricsSchema as MetricsV2Schema } from '../wire/gen/containerd/cgroups/v2/metrics_pb.js';
 import { Task as TaskV2 } from '../wire/gen/containerd/runtime/task/v2/shim_pb.js';
 import { Task as TaskV3 } from '../wire/gen/containerd/runtime/task/v3/shim_pb.js';
-import { CheckpointOptionsSchema, ProcessDetailsSchema } from '../wire/gen/containerd/types/runc/options/oci_pb.js';
+import {
+  CheckpointOptionsSchema,
+  ProcessDetailsSchema,
+} from '../wire/gen/containerd/types/runc/options/oci_pb.js';
 import { Status } from '../wire/gen/containerd/types/task/task_pb.js';
 import { type Handlers, type ServedService, serve } from '../wire/service.ts';
 import { timestampOrZero } from '../wire/timestamps.ts';
@@ -26,7 +29,10 @@ import type { Shim } from './shim.ts';
 /** Both versions, ready to be served. */
 export function taskServices(shim: Shim): ServedService[] {
   const handlers = taskHandlers(shim);
-  return [serve(TaskV3, handlers), { service: TaskV2, handlers: handlers as Readonly<Record<string, unknown>> }];
+  return [
+    serve(TaskV3, handlers),
+    { service: TaskV2, handlers },
+  ];
 }
 
 function taskHandlers(shim: Shim): Handlers<typeof TaskV3> {
@@ -78,7 +84,9 @@ function lifeHandlers(shim: Shim, find: Find) {
     },
     start: async (ctx, request) => {
       const container = find(ctx, request);
-      return { pid: await (request.execId === '' ? container.start() : startExec(container, request.execId)) };
+      return {
+        pid: await (request.execId === '' ? container.start() : startExec(container, request.execId)),
+      };
     },
     delete: async (ctx, request) => {
       const container = find(ctx, request);

@@ -16,6 +16,7 @@ import { leasesService } from '../../services/leases.ts';
 import { namespacesService } from '../../services/namespaces.ts';
 import { sandboxesService } from '../../services/sandboxes.ts';
 import { snapshotsService } from '../../services/snapshots.ts';
+import { tasksService } from '../../services/tasks.ts';
 import { ttrpcEventsService } from '../../services/ttrpc-events.ts';
 import { versionService } from '../../services/version.ts';
 import { revision, version } from '../version.ts';
@@ -35,6 +36,7 @@ import {
   sandboxStore,
   serviceType,
   snapshotsNoun,
+  tasksNoun,
 } from './tokens.ts';
 
 /** A noun out of the metadata store. */
@@ -81,6 +83,7 @@ export const services = ({ pluginRecords }: BuiltinDependencies): Plugin[] => [
     const uuidPath = path.join(rootDir(), 'uuid');
     return { grpc: [introspectionService({ plugins: pluginRecords, deprecations: () => [] }, { uuidPath })] };
   }),
+  served('tasks', ({ get }) => ({ grpc: [tasksService({ tasks: get(tasksNoun) })] })),
   served('healthcheck', () => ({ grpc: [healthService({ services: [] })] })),
   served('version', () => ({ grpc: [versionService({ version, revision })] })),
 ];

@@ -11,6 +11,8 @@ import type { LeaseManager } from '../../core/leases/lease-manager.ts';
 import type { MetadataStore } from '../../core/metadata/metadata.ts';
 import type { NamespaceStore } from '../../core/namespaces/namespace-store.ts';
 import type { PluginToken, PluginTypeToken } from '../../core/plugins/plugin.ts';
+import type { ShimProgram } from '../../core/runtime/foreign-shim.ts';
+import type { TaskManager } from '../../core/runtime/task-manager.ts';
 import type { SandboxStore } from '../../core/sandboxes/sandbox-store.ts';
 import type { Snapshotter } from '../../core/snapshots/snapshotter.ts';
 import type { ServedService } from '../../wire/service.ts';
@@ -27,6 +29,13 @@ export const sandboxStore: PluginToken<SandboxStore> = {
   id: 'local',
 };
 
+export const taskManager: PluginToken<TaskManager> = { type: 'io.containerd.runtime.v2', id: 'task' };
+/** How the built-in shim is run, and its directory. */
+export const shimManager: PluginToken<{ readonly program: ShimProgram; readonly directory: string }> = {
+  type: 'io.containerd.shim.v1',
+  id: 'manager',
+};
+
 export const serviceType: PluginTypeToken<unknown> = { type: 'io.containerd.service.v1' };
 const service = <Instance>(id: string): PluginToken<Instance> => ({ type: serviceType.type, id });
 export const contentNoun = service<ContentStore>('content-service');
@@ -35,6 +44,8 @@ export const imagesNoun = service<ImageStore>('images-service');
 export const containersNoun = service<ContainerStore>('containers-service');
 /** The namespaced views by name. */
 export const snapshotsNoun = service<ReadonlyMap<string, Snapshotter>>('snapshots-service');
+
+export const tasksNoun = service<TaskManager>('tasks-service');
 
 /** The differs to ask, in their order. */
 export const diffNoun = service<{ readonly differs: readonly Differ[]; readonly syncFileSystem: boolean }>(

@@ -9,7 +9,10 @@ interface RawNumber {
 }
 
 interface RawJson {
-  parse(text: string, reviver: (key: string, value: unknown, context: { source?: string }) => unknown): unknown;
+  parse(
+    text: string,
+    reviver: (key: string, value: unknown, context: { source?: string }) => unknown,
+  ): unknown;
   rawJSON(text: string): RawNumber;
 }
 
@@ -18,7 +21,10 @@ const json = JSON as unknown as RawJson;
 /** Errors: SyntaxError, as JSON.parse. */
 export const parseExact = (text: string): unknown =>
   json.parse(text, (_key, value, { source }) =>
-    typeof value === 'number' && source !== undefined && !Number.isSafeInteger(value) && /^-?\d+$/.test(source)
+    typeof value === 'number' &&
+    source !== undefined &&
+    !Number.isSafeInteger(value) &&
+    /^-?\d+$/.test(source)
       ? json.rawJSON(source)
       : value,
   );

@@ -40,7 +40,9 @@ function factsOf(spec: RawSpec): SpecFacts {
   const annotations = Object.entries(spec.annotations ?? {}).filter(([, value]) => typeof value === 'string');
   return {
     annotations: Object.fromEntries(annotations) as Record<string, string>,
-    ownPidNamespace: namespaces.some(({ type, path }) => type === 'pid' && (path === undefined || path === '')),
+    ownPidNamespace: namespaces.some(
+      ({ type, path }) => type === 'pid' && (path === undefined || path === ''),
+    ),
   };
 }
 

@@ -6,9 +6,6 @@
  * clients may come and go before the container sees the end. Descriptors for the container are blocking ones: what it
  * gets must behave like any pipe.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { setTimeout as after } from 'node:timers/promises';
 import { errnoName } from '../../platform/errno.ts';
 import type { FileOperations } from '../../platform/platform.ts';
@@ -72,25 +69,4 @@ export function openInput(files: FileOperations, path: string, reader: 'process'
   const readFd = opened.own(files.openFifo(path, 'read', { nonBlocking: reader === 'shim' }));
   const keepFd = opened.own(files.openFifo(path, 'write', { nonBlocking: true }));
   return { readFd: opened.release(readFd), keepFd: opened.release(keepFd) };
-}
-
-export interface PipeEnds {
-  readonly readFd: number;
-  readonly writeFd: number;
-}
-
-/** A pipe with blocking ends, as pipe(2) makes it; Node has no call for it. */
-export function makePipe(files: FileOperations): PipeEnds {
-  const directory = mkdtempSync(join(tmpdir(), 'gantry-pipe-'));
-  const path = join(directory, 'p');
-  try {
-    files.makeFifo(path, 0o600);
-    using opened = new Descriptors();
-    opened.own(files.openFifo(path, 'read-write', { nonBlocking: true }));
-    const readFd = opened.own(files.openFifo(path, 'read', { nonBlocking: false }));
-    const writeFd = opened.own(files.openFifo(path, 'write', { nonBlocking: false }));
-    return { readFd: opened.release(readFd), writeFd: opened.release(writeFd) };
-  } finally {
-    rmSync(directory, { recursive: true, force: true });
-  }
 }

@@ -6,13 +6,14 @@
  * the rest of its input, then SIGTERM, then SIGKILL after 12 s; containerd leaves out the moment, which cuts logs.
  */
 import { constants } from 'node:os';
+import type { Readable } from 'node:stream';
 import { setTimeout as after } from 'node:timers/promises';
-import { Socket } from 'node:net';
 import { unavailable } from '../../base/errors.ts';
 import { limits } from '../../base/limits.ts';
+import { makePipe } from '../../platform/pipe.ts';
 import type { Platform } from '../../platform/platform.ts';
+import { pipeReader } from '../../wire/pipe.ts';
 import { Descriptors } from './descriptors.ts';
-import { makePipe } from './fifo.ts';
 import type { OutputTarget } from './log-uri.ts';
 
 const readyMs = 10_000;
@@ -74,7 +75,10 @@ export class LogBinary implements AsyncDisposable {
         newProcessGroup: true,
       });
       fds.close(ready.writeFd);
-      const logger = new LogBinary(processes, pid, fds, { stdoutFd: stdout.writeFd, stderrFd: stderr.writeFd });
+      const logger = new LogBinary(processes, pid, fds, {
+        stdoutFd: stdout.writeFd,
+        stderrFd: stderr.writeFd,
+      });
       await logger.#ready(fds.release(ready.readFd), target);
       return logger;
     } catch (error) {
@@ -133,10 +137,10 @@ export class LogBinary implements AsyncDisposable {
 }
 
 class ReadyPipe implements Disposable {
-  readonly #socket: Socket;
+  readonly #socket: Readable;
 
   constructor(fd: number) {
-    this.#socket = new Socket({ fd, readable: true, writable: false });
+    this.#socket = pipeReader(fd);
   }
 
   answer(timeoutMs: number): Promise<'byte' | 'end' | 'timeout'> {

@@ -170,5 +170,9 @@ const isFifo = ({ files }: IoPlatform, path: string): boolean => files.lstat(pat
 export function openAppend(path: string, { create }: { create: boolean }): number {
   if (!create) return openSync(path, constants.O_WRONLY | constants.O_APPEND | constants.O_NOCTTY);
   mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
-  return openSync(path, constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NOCTTY, 0o644);
+  return openSync(
+    path,
+    constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NOCTTY,
+    0o644,
+  );
 }

@@ -7,13 +7,13 @@
  * when no process has it open any more (EIO, pty(7)).
  */
 import { createWriteStream, writeSync } from 'node:fs';
-import { Socket } from 'node:net';
-import { Writable } from 'node:stream';
+import { type Readable, Writable } from 'node:stream';
 import { setTimeout as after } from 'node:timers/promises';
 import { ReadStream } from 'node:tty';
 import type { Logger } from '../../base/logger.ts';
 import { errnoName } from '../../platform/errno.ts';
 import type { Platform, TerminalSize } from '../../platform/platform.ts';
+import { pipeReader, pipeWriter } from '../../wire/pipe.ts';
 import { Descriptors } from './descriptors.ts';
 import { openInput, openOutput } from './fifo.ts';
 import { LogBinary, type Owner } from './log-binary.ts';
@@ -33,7 +33,7 @@ export class Terminal implements AsyncDisposable {
   readonly #log: Logger;
   readonly #fds = new Descriptors();
   #sink: Writable | undefined;
-  #input: Socket | undefined;
+  #input: Readable | undefined;
   #inputKeepFd: number | undefined;
   #logger: LogBinary | undefined;
   #master: ReadStream | undefined;
@@ -132,7 +132,7 @@ export class Terminal implements AsyncDisposable {
   #openInput(path: string): void {
     const { readFd, keepFd } = openInput(this.#platform.files, path, 'shim');
     this.#inputKeepFd = this.#fds.own(keepFd);
-    this.#input = new Socket({ fd: readFd, readable: true, writable: false });
+    this.#input = pipeReader(readFd);
     this.#input.pause();
     this.#input.on('error', (error) => this.#log.warn({ error }, 'terminal input cannot be read'));
   }
@@ -147,7 +147,7 @@ export class Terminal implements AsyncDisposable {
     }
   }
 
-  #relayInput(input: Socket, master: ReadStream): void {
+  #relayInput(input: Readable, master: ReadStream): void {
     const relay = async (): Promise<void> => {
       for await (const chunk of input) {
         if (!(await this.#writeMaster(chunk as Buffer, master))) return;
@@ -176,8 +176,6 @@ export class Terminal implements AsyncDisposable {
     return true;
   }
 }
-
-const pipeWriter = (fd: number): Writable => new Socket({ fd, readable: false, writable: true });
 
 /** Resolves when the chunk is out of our hands; a stream that was destroyed ends it. */
 function writeTo(sink: Writable, chunk: Buffer): Promise<void> {

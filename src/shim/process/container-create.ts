@@ -12,7 +12,7 @@ import { createWords, deleteWords, restoreWords } from '../runc/runc-arguments.t
 import { ownCgroupOf } from './cgroup.ts';
 import { Container, type ContainerDependencies, type ContainerIdentity } from './container.ts';
 import { watchInit } from './container-exit.ts';
-import { type Launched, launch, type LaunchRequest } from './launch.ts';
+import { type Launched, type LaunchRequest, launch } from './launch.ts';
 import type { CreateOptions } from './options.ts';
 import { TaskProcess } from './task-process.ts';
 
@@ -31,7 +31,10 @@ export interface CreateDependencies extends ContainerDependencies {
 }
 
 /** Errors: as runc says; as openStdio; InvalidArgument for the spec. Leaves nothing behind on failure. */
-export async function createContainer(deps: CreateDependencies, request: CreateContainer): Promise<Container> {
+export async function createContainer(
+  deps: CreateDependencies,
+  request: CreateContainer,
+): Promise<Container> {
   await using undo = new AsyncDisposableStack();
   const rootfs = join(request.bundle, 'rootfs');
   mountRootfs(deps, request.rootfs, rootfs);
@@ -128,7 +131,9 @@ const restoreOf = (container: Container, request: CreateContainer): LaunchReques
       noPivotRoot: request.options.noPivotRoot,
       imagePath: request.checkpoint,
       workPath:
-        request.options.criuWorkPath === '' ? join(request.bundle, 'criu-work') : request.options.criuWorkPath,
+        request.options.criuWorkPath === ''
+          ? join(request.bundle, 'criu-work')
+          : request.options.criuWorkPath,
       openTcp: true,
       externalUnixSockets: true,
       terminal: true,

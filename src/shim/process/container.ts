@@ -4,9 +4,10 @@
  *
  * Calls that change it take turns (`#turn`); kill does not wait, for it must get through when another call hangs.
  */
+
+import { writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
-import { writeFileSync } from 'node:fs';
 import { alreadyExists, ContainerdError, failedPrecondition, hasCode, notFound } from '../../base/errors.ts';
 import { KeyedLock } from '../../base/keyed-lock.ts';
 import type { Logger } from '../../base/logger.ts';
@@ -20,11 +21,11 @@ import {
   TaskStartSchema,
 } from '../../wire/gen/containerd/events/task_pb.js';
 import { timestampOrZero } from '../../wire/timestamps.ts';
-import { type SavedProcess, saveContainer } from '../bundle/state-file.ts';
 import type { SpecFacts } from '../bundle/spec.ts';
+import { type SavedProcess, saveContainer } from '../bundle/state-file.ts';
 import type { EventPublisher } from '../event-publisher.ts';
-import { type CheckpointWords, checkpointWords, deleteWords, killWords } from '../runc/runc-arguments.ts';
 import type { Runc } from '../runc/runc.ts';
+import { type CheckpointWords, checkpointWords, deleteWords, killWords } from '../runc/runc-arguments.ts';
 import { processDirectory, processesIn } from './cgroup.ts';
 import type { CreateOptions } from './options.ts';
 import type { ProcessEnd, TaskProcess } from './task-process.ts';
@@ -126,7 +127,9 @@ export class Container {
   async delete(): Promise<ProcessEnd> {
     using _turn = await this.#turn();
     if (this.init.phase === 'running')
-      throw failedPrecondition(`cannot delete a running process ${this.id}; kill it first and wait for its end`);
+      throw failedPrecondition(
+        `cannot delete a running process ${this.id}; kill it first and wait for its end`,
+      );
     const wasCreated = this.init.phase === 'created' && this.init.pid !== 0;
     await this.#deleteRunc(wasCreated);
     const end =
@@ -146,7 +149,9 @@ export class Container {
   async deleteExec(execId: string): Promise<ProcessEnd> {
     const exec = this.process(execId);
     if (exec.phase === 'running')
-      throw failedPrecondition(`cannot delete a running process ${execId}; kill it first and wait for its end`);
+      throw failedPrecondition(
+        `cannot delete a running process ${execId}; kill it first and wait for its end`,
+      );
     await exec.starting;
     const end =
       exec.phase === 'created' ? { pid: 0, status: 0, exitedAt: undefined } : await exec.ended.promise;
@@ -162,7 +167,9 @@ export class Container {
     if (this.paused) throw failedPrecondition(`container ${this.id} is paused already`);
     await this.runc('OCI runtime pause failed', ['pause', this.id]);
     this.paused = true;
-    this.dependencies.events.publish(this.namespace, '/tasks/paused', TaskPausedSchema, { containerId: this.id });
+    this.dependencies.events.publish(this.namespace, '/tasks/paused', TaskPausedSchema, {
+      containerId: this.id,
+    });
   }
 
   async resume(): Promise<void> {
@@ -202,7 +209,8 @@ export class Container {
     try {
       await this.runc('runc kill failed', killWords(this.id, constants.signals.SIGKILL, true));
     } catch (error) {
-      if (!hasCode(error, 'NotFound')) this.dependencies.log.warn({ error, id: this.id }, 'could not end the rest');
+      if (!hasCode(error, 'NotFound'))
+        this.dependencies.log.warn({ error, id: this.id }, 'could not end the rest');
     }
   }
 

@@ -56,7 +56,9 @@ function parseSpec(bytes: Uint8Array): ClampedProcess & { terminal?: boolean } {
 export async function startExec(container: Container, execId: string): Promise<number> {
   const exec = container.process(execId);
   if (container.init.phase !== 'running')
-    throw failedPrecondition(`cannot start a process in container ${container.id}: it is ${container.init.phase}`);
+    throw failedPrecondition(
+      `cannot start a process in container ${container.id}: it is ${container.init.phase}`,
+    );
   if (container.paused)
     throw failedPrecondition(`cannot start a process in container ${container.id}: it is paused`);
   await exec.startOnce(async () => {

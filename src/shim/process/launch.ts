@@ -5,8 +5,8 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Logger } from '../../base/logger.ts';
 import { internal } from '../../base/errors.ts';
+import type { Logger } from '../../base/logger.ts';
 import type { ConsoleSocket, Platform, StdioTarget } from '../../platform/platform.ts';
 import type { Owner } from '../io/log-binary.ts';
 import { type IoOwner, type IoPaths, openStdio } from '../io/stdio.ts';
@@ -71,7 +71,9 @@ async function launchInTerminal(deps: LaunchDependencies, request: LaunchRequest
 }
 
 /** In the system's temporary directory: a bundle's path may be longer than a socket's may be. */
-async function openConsole(platform: Platform): Promise<AsyncDisposable & { readonly socket: ConsoleSocket }> {
+async function openConsole(
+  platform: Platform,
+): Promise<AsyncDisposable & { readonly socket: ConsoleSocket }> {
   const directory = mkdtempSync(join(tmpdir(), 'gantry-console-'));
   try {
     const socket = await platform.terminals.consoleSocket(join(directory, 's'));

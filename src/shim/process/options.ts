@@ -20,8 +20,13 @@ export interface CreateOptions {
 }
 
 /** Errors: InvalidArgument for options of another runtime. */
-export function readOptions(options: AnyValue | undefined, namespace: string, runcRoot: string): CreateOptions {
-  const given = options === undefined || options.typeUrl === '' ? undefined : unpackAny(OptionsSchema, options);
+export function readOptions(
+  options: AnyValue | undefined,
+  namespace: string,
+  runcRoot: string,
+): CreateOptions {
+  const given =
+    options === undefined || options.typeUrl === '' ? undefined : unpackAny(OptionsSchema, options);
   const root = given === undefined || given.root === '' ? runcRoot : given.root;
   return {
     runc: {

@@ -131,4 +131,8 @@ export const killWords = (id: string, signal: number, all: boolean): string[] =>
   String(signal),
 ];
 
-export const deleteWords = (id: string, force: boolean): string[] => ['delete', ...when(force, '--force'), id];
+export const deleteWords = (id: string, force: boolean): string[] => [
+  'delete',
+  ...when(force, '--force'),
+  id,
+];

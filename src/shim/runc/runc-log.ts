@@ -15,7 +15,8 @@ export function reasonInLog(log: string): string | undefined {
     if (line.trim() === '') continue;
     const entry = parseEntry(line);
     if (entry === undefined) plain.push(line.trim());
-    else if (entry.level === 'error' || entry.level === 'fatal' || entry.level === 'panic') last = entry.message;
+    else if (entry.level === 'error' || entry.level === 'fatal' || entry.level === 'panic')
+      last = entry.message;
   }
   return last ?? (plain.length > 0 ? plain.slice(-20).join('; ') : undefined);
 }
@@ -25,7 +26,10 @@ function parseEntry(line: string): { level: string; message: string } | undefine
     const entry: unknown = JSON.parse(line);
     if (typeof entry !== 'object' || entry === null) return undefined;
     const { level, msg } = entry as { level?: unknown; msg?: unknown };
-    return { level: typeof level === 'string' ? level : 'error', message: typeof msg === 'string' ? msg : '' };
+    return {
+      level: typeof level === 'string' ? level : 'error',
+      message: typeof msg === 'string' ? msg : '',
+    };
   } catch {
     return undefined;
   }
@@ -35,7 +39,10 @@ function parseEntry(line: string): { level: string; message: string } | undefine
 const classes: readonly (readonly [RegExp, ErrorCode])[] = [
   [/container with (given )?id .*already exists|container with given ID already exists/i, 'AlreadyExists'],
   [/container does not exist|does not exist: not found|error opening file .*status/i, 'NotFound'],
-  [/process already finished|no such process|process not found|container not running|not started/i, 'NotFound'],
+  [
+    /process already finished|no such process|process not found|container not running|not started/i,
+    'NotFound',
+  ],
   [/cannot delete container .* that is not stopped|is not stopped/i, 'FailedPrecondition'],
 ];
 
@@ -43,7 +50,10 @@ const classes: readonly (readonly [RegExp, ErrorCode])[] = [
 export function runcError(doing: string, status: number, log: string, binary: string): ContainerdError {
   const reason = reasonInLog(log);
   if (reason === undefined)
-    return new ContainerdError('Unknown', `${doing}: ${binary} ended with status ${status} and gave no reason`);
+    return new ContainerdError(
+      'Unknown',
+      `${doing}: ${binary} ended with status ${status} and gave no reason`,
+    );
   const code = classes.find(([pattern]) => pattern.test(reason))?.[1] ?? 'Unknown';
   return new ContainerdError(code, `${doing}: ${reason}`);
 }
