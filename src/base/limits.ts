@@ -53,6 +53,14 @@ export const limits = {
   registryConnections: 32,
   /** A hosts.toml file or a certificate beside it. */
   registryConfigBytes: 1024 * 1024,
+  /** Waits for a blob that somebody else is writing into the content store. */
+  lockedIngestMs: 10,
+  lockedIngestMaxMs: 1000,
+  /** A transfer's lease, should the daemon die in between; containerd's own figure. */
+  transferLeaseMs: 24 * 60 * 60 * 1000,
+  /** Credit that the receiver of a binary stream gives, and the most that one message of it carries. */
+  streamWindowBytes: 64 * 1024,
+  streamMessageBytes: 32 * 1024,
   /** An ingest that was made without a lease. */
   ingestExpiryMs: 24 * 60 * 60 * 1000,
   /** Path of one tar entry (Linux PATH_MAX) and the extended headers that may carry it. */

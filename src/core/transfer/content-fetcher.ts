@@ -1,0 +1,180 @@
+/**
+ * One piece of content from a registry into the content store, once: whoever wants the same at the same time waits for
+ * the first. Downloads go through content ingests, so one that was cut goes on where it ended, in this pull or the
+ * next. Nothing is visible before its digest and size hold.
+ */
+import { setTimeout as wait } from 'node:timers/promises';
+import { checkSignal, type NamespacedContext } from '../../base/context.ts';
+import { ContainerdError, failedPrecondition, hasCode, unavailable, wrap } from '../../base/errors.ts';
+import { parseIngestRef } from '../../base/identifiers.ts';
+import { type KeyedLock, raceSignal } from '../../base/keyed-lock.ts';
+import { limits } from '../../base/limits.ts';
+import type { Semaphore } from '../../base/semaphore.ts';
+import type { Descriptor } from '../../oci/descriptor.ts';
+import { ingestRefOf } from '../../oci/media-types.ts';
+import type { Reference } from '../../oci/reference.ts';
+import type { ContentStore, ContentWriter } from '../content/content-store.ts';
+import type { RegistryClient } from '../registry/registry-client.ts';
+import { distributionSource } from './distribution-source.ts';
+import type { ProgressReport } from './progress-report.ts';
+
+export interface ContentFetcherDependencies {
+  readonly content: ContentStore;
+  readonly client: RegistryClient;
+  readonly reference: Reference;
+  readonly report: ProgressReport;
+  /** Shared by all pulls of the daemon, as the locks are. */
+  readonly downloads: Semaphore;
+  readonly blobLocks: KeyedLock;
+  /** Called after each piece that was not there before. */
+  readonly onStored: () => void;
+}
+
+export class ContentFetcher {
+  readonly #deps: ContentFetcherDependencies;
+
+  constructor(dependencies: ContentFetcherDependencies) {
+    this.#deps = dependencies;
+  }
+
+  /**
+   * When it resolves the content is there, in the caller's lease, and labelled with where it came from.
+   * Errors: FailedPrecondition (other digest or size), NotFound, Unauthenticated, Unavailable, Canceled.
+   */
+  async fetch(ctx: NamespacedContext, descriptor: Descriptor): Promise<void> {
+    const { report, blobLocks, onStored } = this.#deps;
+    using _ = await blobLocks.acquire(`blob://${descriptor.digest}`, { signal: ctx.signal });
+    const writer = await this.#openWriter(ctx, descriptor);
+    if (writer === undefined) {
+      await this.#labelExisting(ctx, descriptor);
+      report.exists(descriptor);
+      return;
+    }
+    await using open = writer;
+    report.waiting(descriptor);
+    await this.#download(ctx, descriptor, open);
+    await this.#commit(ctx, descriptor, open);
+    onStored();
+    report.complete(descriptor);
+  }
+
+  /** Undefined when the blob is there; it has joined the lease then. */
+  async #openWriter(ctx: NamespacedContext, descriptor: Descriptor): Promise<ContentWriter | undefined> {
+    const options = {
+      ref: parseIngestRef(ingestRefOf(descriptor)),
+      totalBytes: descriptor.sizeBytes,
+      expected: descriptor.digest,
+    };
+    for (
+      let delayMs: number = limits.lockedIngestMs;
+      ;
+      delayMs = Math.min(delayMs * 2, limits.lockedIngestMaxMs)
+    ) {
+      try {
+        return await this.#deps.content.writer(ctx, options);
+      } catch (error) {
+        if (hasCode(error, 'AlreadyExists')) return undefined;
+        // A client writes the same blob: it may finish, or leave its part to us.
+        if (!hasCode(error, 'Unavailable')) throw error;
+        await sleep(delayMs, ctx.signal);
+      }
+    }
+  }
+
+  async #download(ctx: NamespacedContext, descriptor: Descriptor, writer: ContentWriter): Promise<void> {
+    if (writer.status().offsetBytes > descriptor.sizeBytes) await writer.truncate(0);
+    if (writer.status().offsetBytes === descriptor.sizeBytes) return;
+    using _ = await permitOf(this.#deps.downloads, ctx.signal);
+    for (let failures = 0; ; ) {
+      const before = writer.status().offsetBytes;
+      try {
+        await this.#receive(ctx, descriptor, writer);
+        return;
+      } catch (error) {
+        checkSignal(ctx.signal);
+        failures = writer.status().offsetBytes > before ? 1 : failures + 1;
+        if (!hasCode(error, 'Unavailable') || failures >= limits.registryAttempts) throw error;
+        ctx.log.info(
+          { digest: descriptor.digest, offset: writer.status().offsetBytes, reason: String(error) },
+          'download was cut and goes on',
+        );
+        await sleep(limits.registryBackoffMs * 2 ** (failures - 1), ctx.signal);
+      }
+    }
+  }
+
+  /** One answer of one host. Errors: Unavailable when it ends early, FailedPrecondition when it is too long. */
+  async #receive(ctx: NamespacedContext, descriptor: Descriptor, writer: ContentWriter): Promise<void> {
+    const { client, report } = this.#deps;
+    const { digest, sizeBytes } = descriptor;
+    const offset = writer.status().offsetBytes;
+    await using remote = await client.fetch(descriptor, { offset, signal: ctx.signal });
+    if (remote.offset !== offset) await writer.truncate(0);
+    let received = remote.offset;
+    for await (const chunk of remote.body) {
+      received += chunk.byteLength;
+      if (received > sizeBytes)
+        throw failedPrecondition(`${remote.host} sends more than the ${sizeBytes} bytes that ${digest} has`);
+      await writer.write(chunk);
+      report.moving('downloading', descriptor, received);
+    }
+    if (received < sizeBytes)
+      throw unavailable(`${remote.host} ended ${digest} after ${received} of ${sizeBytes} bytes`);
+  }
+
+  async #commit(ctx: NamespacedContext, descriptor: Descriptor, writer: ContentWriter): Promise<void> {
+    const { reference } = this.#deps;
+    const { digest, sizeBytes } = descriptor;
+    const source = distributionSource(reference, {});
+    try {
+      await writer.commit(ctx, {
+        sizeBytes,
+        expected: digest,
+        labels: source === undefined ? {} : { [source.key]: source.value },
+      });
+    } catch (error) {
+      if (hasCode(error, 'AlreadyExists')) return this.#labelExisting(ctx, descriptor);
+      // Wrong bytes must not be where the next try begins.
+      if (hasCode(error, 'FailedPrecondition')) await this.#discard(ctx, descriptor, writer);
+      throw wrap(`content of ${reference.host}/${reference.repository}`, error);
+    }
+  }
+
+  async #discard(ctx: NamespacedContext, descriptor: Descriptor, writer: ContentWriter): Promise<void> {
+    await writer[Symbol.asyncDispose]();
+    try {
+      await this.#deps.content.abort(ctx, parseIngestRef(ingestRefOf(descriptor)));
+    } catch (error) {
+      if (!hasCode(error, 'NotFound')) ctx.log.warn({ error: String(error) }, 'bad ingest is left behind');
+    }
+  }
+
+  async #labelExisting(ctx: NamespacedContext, { digest, sizeBytes }: Descriptor): Promise<void> {
+    const { content, reference } = this.#deps;
+    const info = await content.info(ctx, digest);
+    if (info.sizeBytes !== sizeBytes)
+      throw failedPrecondition(`${digest} has ${info.sizeBytes} bytes, its descriptor says ${sizeBytes}`);
+    const source = distributionSource(reference, info.labels);
+    if (source === undefined) return;
+    await content.update(ctx, { digest, labels: { [source.key]: source.value } }, [`labels.${source.key}`]);
+  }
+}
+
+/** A permit that nobody waits for any more goes back as soon as it comes. */
+export async function permitOf(semaphore: Semaphore, signal: AbortSignal): Promise<Disposable> {
+  const acquired = semaphore.acquire();
+  try {
+    return await raceSignal(acquired, signal);
+  } catch (error) {
+    void acquired.then((permit) => permit[Symbol.dispose]());
+    throw error;
+  }
+}
+
+async function sleep(delayMs: number, signal: AbortSignal): Promise<void> {
+  try {
+    await wait(delayMs, undefined, { signal });
+  } catch {
+    throw ContainerdError.from(signal.reason);
+  }
+}

@@ -1,0 +1,162 @@
+/**
+ * The story of a pull: resolve, bring the tree in under a lease while layers are unpacked, name the image last.
+ * See docs/walks/pull.md. Nothing of a pull that failed is visible but what was verified, under its lease.
+ */
+import type { NamespacedContext } from '../../base/context.ts';
+import { failedPrecondition, wrap } from '../../base/errors.ts';
+import { KeyedLock } from '../../base/keyed-lock.ts';
+import { Semaphore } from '../../base/semaphore.ts';
+import type { Descriptor } from '../../oci/descriptor.ts';
+import {
+  compatibleMatcher,
+  formatPlatform,
+  hostPlatform,
+  orderedMatcher,
+  type Platform,
+} from '../../oci/platform.ts';
+import type { ContentStore } from '../content/content-store.ts';
+import type { Differ } from '../diff/differ.ts';
+import type { ImageStore } from '../images/image-store.ts';
+import type { LeaseManager } from '../leases/lease-manager.ts';
+import type { OpenRepository, Registry } from '../registry/registry.ts';
+import type { Snapshotter } from '../snapshots/snapshotter.ts';
+import { ContentFetcher } from './content-fetcher.ts';
+import { ImageFetch, type UnpackChoice } from './image-fetch.ts';
+import { storeImage } from './image-names.ts';
+import type { PlatformChoice } from './platform-choice.ts';
+import { ProgressReport } from './progress-report.ts';
+import type { ImageDestination, ProgressSink, Puller, RegistryEndpoint, UnpackTarget } from './transfer.ts';
+import type { TransferLease, TransferLeases } from './transfer-leases.ts';
+import { Unpacker } from './unpacker.ts';
+
+export interface ImagePullerDependencies {
+  readonly content: ContentStore;
+  readonly images: ImageStore;
+  readonly leases: LeaseManager;
+  readonly transferLeases: TransferLeases;
+  /** By name. */
+  readonly snapshotters: ReadonlyMap<string, Snapshotter>;
+  readonly differs: readonly Differ[];
+  readonly registry: Registry;
+}
+
+export interface ImagePullerOptions {
+  /** Blobs on their way at once, over all pulls. */
+  readonly maxConcurrentDownloads: number;
+}
+
+export class ImagePuller implements Puller {
+  readonly #deps: ImagePullerDependencies;
+  readonly #downloads: Semaphore;
+  readonly #blobLocks = new KeyedLock();
+  readonly #snapshotLocks = new KeyedLock();
+
+  constructor(dependencies: ImagePullerDependencies, options: ImagePullerOptions) {
+    this.#deps = dependencies;
+    this.#downloads = new Semaphore(Math.max(options.maxConcurrentDownloads, 1));
+  }
+
+  async pull(
+    ctx: NamespacedContext,
+    from: RegistryEndpoint,
+    into: ImageDestination,
+    progress: ProgressSink,
+  ): Promise<{ name: string; target: Descriptor }> {
+    const { images, transferLeases, registry } = this.#deps;
+    const unpacks = into.unpacks.map((target) => this.#unpackChoice(target));
+    const report = new ProgressReport(progress);
+    const source = `OCI Registry (${from.reference})`;
+    const name = into.name || from.reference;
+
+    report.stage(`Resolving from ${source}`);
+    const repository = await registry.open(from);
+    const target = await resolve(repository, ctx);
+    report.stage(`Pulling from ${source}`);
+    report.root('fetching image content', name);
+
+    const lease = await transferLeases.take(ctx, from.reference);
+    try {
+      await this.#bring(lease, repository, target, { into, unpacks, report });
+      await storeImage(images, lease.ctx, { name, target, labels: into.labels });
+    } catch (error) {
+      await lease.end('failed');
+      throw error;
+    }
+    await lease.end('done');
+    report.saved(name, target);
+    report.stage(`Completed pull from ${source}`, target);
+    return { name, target };
+  }
+
+  async #bring(
+    lease: TransferLease,
+    { client }: OpenRepository,
+    target: Descriptor,
+    { into, unpacks, report }: PullPlan,
+  ): Promise<void> {
+    const { content, leases, differs } = this.#deps;
+    const fetcher = new ContentFetcher({
+      content,
+      client,
+      reference: client.session.reference,
+      report,
+      downloads: this.#downloads,
+      blobLocks: this.#blobLocks,
+      onStored: lease.noteProgress,
+    });
+    const unpacker = new Unpacker({ content, leases, differs, report, snapshotLocks: this.#snapshotLocks });
+    const fetch = new ImageFetch(
+      lease.ctx,
+      { content, source: fetcher, unpacker, report },
+      { platforms: platformChoice(into), unpacks },
+    );
+    await fetch.run(target);
+  }
+
+  /** Errors: InvalidArgument when there is no such snapshotter. */
+  #unpackChoice({ platform, snapshotter: name }: UnpackTarget): UnpackChoice {
+    const snapshotter = this.#deps.snapshotters.get(name);
+    if (snapshotter === undefined)
+      throw failedPrecondition(
+        `snapshotter ${JSON.stringify(name)} is not loaded: there are ${[...this.#deps.snapshotters.keys()].join(', ')}`,
+      );
+    return {
+      matcher: platform === undefined ? compatibleMatcher(hostPlatform()) : compatibleMatcher(platform),
+      snapshotter,
+    };
+  }
+}
+
+interface PullPlan {
+  readonly into: ImageDestination;
+  readonly unpacks: readonly UnpackChoice[];
+  readonly report: ProgressReport;
+}
+
+async function resolve({ client }: OpenRepository, ctx: NamespacedContext): Promise<Descriptor> {
+  try {
+    return await client.resolve({ signal: ctx.signal });
+  } catch (error) {
+    throw wrap('failed to resolve image', error);
+  }
+}
+
+/** No platform named: the best that this machine can run, and only that one. */
+export function platformChoice(
+  into: Pick<ImageDestination, 'platforms' | 'allMetadata' | 'manifestLimit'>,
+): PlatformChoice {
+  const { platforms, allMetadata, manifestLimit } = into;
+  if (platforms.length > 0)
+    return {
+      matcher: orderedMatcher(platforms),
+      wanted: platforms.map((platform: Platform) => formatPlatform(platform)).join(' or '),
+      limit: manifestLimit,
+      allMetadata,
+    };
+  return {
+    matcher: compatibleMatcher(hostPlatform()),
+    wanted: formatPlatform(hostPlatform()),
+    limit: manifestLimit || 1,
+    allMetadata,
+  };
+}

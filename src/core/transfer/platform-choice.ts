@@ -1,0 +1,48 @@
+/** Which entries of an index are wanted, and what is told when none is (docs of containerd's transfer image store). */
+import { ContainerdError } from '../../base/errors.ts';
+import type { Descriptor } from '../../oci/descriptor.ts';
+import type { ImageIndex } from '../../oci/manifest.ts';
+import { formatPlatform, type PlatformMatcher } from '../../oci/platform.ts';
+
+export interface PlatformChoice {
+  readonly matcher: PlatformMatcher;
+  /** For messages: "linux/amd64". */
+  readonly wanted: string;
+  /** At most so many entries of an index, best first; 0 for all. */
+  readonly limit: number;
+  /** Manifests and configs of the other platforms too, without their layers. */
+  readonly allMetadata: boolean;
+}
+
+/**
+ * Entries to go on with. One without a platform is always wanted: nothing speaks against it.
+ * Errors: NotFound when the index has entries and none is wanted.
+ */
+export function chosenEntries(
+  index: ImageIndex,
+  choice: PlatformChoice,
+  where: string,
+): readonly Descriptor[] {
+  const { matcher, limit, allMetadata } = choice;
+  const fits = index.manifests.filter(({ platform }) => platform === undefined || matcher.matches(platform));
+  if (fits.length === 0 && index.manifests.length > 0) {
+    const offered = index.manifests
+      .map(({ platform }) => (platform === undefined ? '?' : formatPlatform(platform)))
+      .join(', ');
+    throw new ContainerdError(
+      'NotFound',
+      `no match for platform ${choice.wanted} in manifest ${where}: it has ${offered}`,
+    );
+  }
+  if (allMetadata) return index.manifests;
+  if (limit === 0) return fits;
+  return fits
+    .toSorted((a, b) =>
+      a.platform === undefined || b.platform === undefined ? 0 : matcher.compare(a.platform, b.platform),
+    )
+    .slice(0, limit);
+}
+
+/** Layers of this manifest are wanted, not only its metadata. */
+export const wantsLayers = (descriptor: Descriptor, { matcher }: PlatformChoice): boolean =>
+  descriptor.platform === undefined || matcher.matches(descriptor.platform);
