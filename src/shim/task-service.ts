@@ -29,10 +29,7 @@ import type { Shim } from './shim.ts';
 /** Both versions, ready to be served. */
 export function taskServices(shim: Shim): ServedService[] {
   const handlers = taskHandlers(shim);
-  return [
-    serve(TaskV3, handlers),
-    { service: TaskV2, handlers },
-  ];
+  return [serve(TaskV3, handlers), { service: TaskV2, handlers }];
 }
 
 function taskHandlers(shim: Shim): Handlers<typeof TaskV3> {
@@ -158,6 +155,7 @@ function statusOf(container: Container, target: TaskProcess): Status {
     case 'running':
       return container.paused && target === container.init ? Status.PAUSED : Status.RUNNING;
     case 'stopped':
+    default:
       return Status.STOPPED;
   }
 }

@@ -5,6 +5,8 @@
  * and hidden, directories replaced by files, hard links, device nodes, setuid, xattrs, long names. Both as an OCI
  * layout, which skopeo copies into a registry.
  */
+
+import { existsSync } from 'node:fs';
 import {
   chmod,
   copyFile,
@@ -17,7 +19,6 @@ import {
   symlink,
   writeFile,
 } from 'node:fs/promises';
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { cacheRoot } from './peers.ts';
 import { attempt, run } from './run.ts';

@@ -5,9 +5,6 @@ import { once } from 'node:events';
 import { readdir, readFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { after, before, describe, test } from 'node:test';
-import { connectGrpc } from '../../src/wire/grpc/client.ts';
-import { Content } from '../../src/wire/gen/containerd/services/content/v1/content_pb.js';
-import { Version } from '../../src/wire/gen/containerd/services/version/v1/version_pb.js';
 import {
   buildImage,
   buildLayer,
@@ -16,6 +13,9 @@ import {
   treeTar,
 } from '../../src/testing/registry/image-builder.ts';
 import { TestRegistry } from '../../src/testing/registry/test-registry.ts';
+import { Content } from '../../src/wire/gen/containerd/services/content/v1/content_pb.js';
+import { Version } from '../../src/wire/gen/containerd/services/version/v1/version_pb.js';
+import { connectGrpc } from '../../src/wire/grpc/client.ts';
 import { type Daemon, startGantry } from '../support/daemon.ts';
 import { run } from '../support/run.ts';
 import { until } from '../support/until.ts';

@@ -1,8 +1,8 @@
 /** Container records in the database. */
 import type { NamespacedContext } from '../../base/context.ts';
-import { alreadyExists, invalidArgument, notFound } from '../../base/errors.ts';
+import { alreadyExists, ContainerdError, invalidArgument } from '../../base/errors.ts';
 import { applyMask } from '../../base/field-mask.ts';
-import type { ContainerId } from '../../base/identifiers.ts';
+import type { ContainerId, Namespace } from '../../base/identifiers.ts';
 import { checkLabels, labelOf, withLabel, withoutEmptyLabels } from '../../base/labels.ts';
 import { now } from '../../base/time.ts';
 import { anyToWire } from '../../wire/any.ts';
@@ -102,12 +102,19 @@ export class MetadataContainerStore implements ContainerStore {
   }
 }
 
+/** In containerd's words, which its clients show. */
+const containerNotFound = (namespace: Namespace, id: ContainerId): ContainerdError =>
+  new ContainerdError(
+    'NotFound',
+    `container ${JSON.stringify(id)} in namespace ${JSON.stringify(namespace)}`,
+  );
+
 const find = (sql: Sql, ctx: NamespacedContext, id: ContainerId): Row | undefined =>
   sql.get('SELECT * FROM containers WHERE namespace = ? AND id = ?', ctx.namespace, id);
 
 function require(sql: Sql, ctx: NamespacedContext, id: ContainerId): Container {
   const row = find(sql, ctx, id);
-  if (row === undefined) throw notFound('container', id);
+  if (row === undefined) throw containerNotFound(ctx.namespace, id);
   return containerOf(row);
 }
 

@@ -18,11 +18,11 @@ import { limits } from '../../base/limits.ts';
 import { now } from '../../base/time.ts';
 import { ContentDeleteSchema } from '../../wire/gen/containerd/events/content_pb.js';
 import {
-  contentNotFound,
   type ContentInfo,
   type ContentReader,
   type ContentStore,
   type ContentWriter,
+  contentNotFound,
   type IngestStatus,
   type WriterOptions,
 } from '../content/content-store.ts';

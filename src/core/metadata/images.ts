@@ -2,12 +2,12 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { NamespacedContext } from '../../base/context.ts';
 import type { Digest } from '../../base/digest.ts';
-import type { Descriptor } from '../../oci/descriptor.ts';
 import { alreadyExists, invalidArgument, notFound } from '../../base/errors.ts';
 import { applyMask } from '../../base/field-mask.ts';
 import type { ImageName } from '../../base/identifiers.ts';
 import { checkLabels, labelOf, withLabel, withoutEmptyLabels } from '../../base/labels.ts';
 import { now } from '../../base/time.ts';
+import type { Descriptor } from '../../oci/descriptor.ts';
 import {
   ImageCreateSchema,
   ImageDeleteSchema,

@@ -40,6 +40,7 @@ import type { Row, Sql } from './database.ts';
 import type { Sequence } from './sequence.ts';
 import { BackendKeys } from './snapshot-backend-keys.ts';
 import {
+  absentSnapshot,
   type CommitIntent,
   dropIntent,
   findSnapshot,
@@ -54,7 +55,6 @@ import {
   setIntent,
   snapshotRefLabel,
   unfinishedIntents,
-  absentSnapshot,
 } from './snapshot-rows.ts';
 import {
   ensureNamespace,

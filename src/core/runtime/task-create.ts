@@ -3,7 +3,7 @@
 import path from 'node:path';
 import type { NamespacedContext } from '../../base/context.ts';
 import { withTimeout } from '../../base/context.ts';
-import { ContainerdError, failedPrecondition, hasCode, wrap } from '../../base/errors.ts';
+import { failedPrecondition, wrap } from '../../base/errors.ts';
 import { limits } from '../../base/limits.ts';
 import type { Platform } from '../../platform/platform.ts';
 import { anyToWire, unpackAny } from '../../wire/any.ts';
@@ -39,7 +39,7 @@ export async function createTask(
   ctx: NamespacedContext,
   request: CreateTask,
 ): Promise<{ task: Task; pid: number }> {
-  const container = await containerOf(deps, ctx, request);
+  const container = await deps.containers.get(ctx, request.containerId);
   const runtime = runtimeOf(deps, container, request);
   await using undo = new AsyncDisposableStack();
 
@@ -66,20 +66,6 @@ export async function createTask(
     });
   undo.move();
   return { task, pid };
-}
-
-async function containerOf(
-  { containers }: TaskCreateDependencies,
-  ctx: NamespacedContext,
-  { containerId }: CreateTask,
-): Promise<Container> {
-  try {
-    return await containers.get(ctx, containerId);
-  } catch (error) {
-    if (!hasCode(error, 'NotFound')) throw error;
-    const message = `container ${JSON.stringify(containerId)} in namespace ${JSON.stringify(ctx.namespace)}`;
-    throw new ContainerdError('NotFound', message, { cause: error });
-  }
 }
 
 function runtimeOf(

@@ -197,9 +197,12 @@ export class Container {
     await this.runc('OCI runtime checkpoint failed', checkpointWords({ ...words, id: this.id }));
   }
 
-  /** Processes of the container. Errors: NotFound when it has ended. */
+  /**
+   * Processes of the container; none when it has ended: containerd's restart takes NotFound for a shim that never had
+   * the container, and throws it away together with its exit.
+   */
   pids(): number[] {
-    this.init.requireAlive();
+    if (this.init.phase === 'stopped' || this.init.pid === 0) return [];
     const directory = this.cgroup === undefined ? undefined : processDirectory(this.cgroup);
     return directory === undefined ? [this.init.pid] : processesIn(directory);
   }

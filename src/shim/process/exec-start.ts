@@ -1,7 +1,7 @@
 /** The story of an exec: registered with its process spec, then started by runc in the container. */
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { failedPrecondition, invalidArgument } from '../../base/errors.ts';
+import { ContainerdError, failedPrecondition, invalidArgument } from '../../base/errors.ts';
 import { TaskExecAddedSchema, TaskExecStartedSchema } from '../../wire/gen/containerd/events/task_pb.js';
 import { type Allowance, type ClampedProcess, clampProcess } from '../bundle/clamp.ts';
 import { parseExact } from '../bundle/json-numbers.ts';
@@ -59,8 +59,7 @@ export async function startExec(container: Container, execId: string): Promise<n
     throw failedPrecondition(
       `cannot start a process in container ${container.id}: it is ${container.init.phase}`,
     );
-  if (container.paused)
-    throw failedPrecondition(`cannot start a process in container ${container.id}: it is paused`);
+  if (container.paused) throw new ContainerdError('Unknown', 'cannot exec in a paused state');
   await exec.startOnce(async () => {
     const launched = await launchOrFail(container, exec, execId);
     exec.pid = launched.pid;
