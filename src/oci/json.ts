@@ -7,16 +7,17 @@ import { invalidArgument } from '../base/errors.ts';
 export type JsonObject = Readonly<Record<string, unknown>>;
 
 /** Errors: InvalidArgument when it is too long, not UTF-8, not JSON or no object. */
-export function parseJsonObject(bytes: Uint8Array, what: string, maxBytes: number): JsonObject {
+export const parseJsonObject = (bytes: Uint8Array, what: string, maxBytes: number): JsonObject =>
+  asObject(parseJson(bytes, what, maxBytes), what);
+
+function parseJson(bytes: Uint8Array, what: string, maxBytes: number): unknown {
   if (bytes.byteLength > maxBytes)
     throw invalidArgument(`${what} has ${bytes.byteLength} bytes, more than the ${maxBytes} allowed`);
-  let value: unknown;
   try {
-    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   } catch (error) {
     throw invalidArgument(`${what} is not valid JSON: ${(error as Error).message}`, error);
   }
-  return asObject(value, what);
 }
 
 export function asObject(value: unknown, where: string): JsonObject {
@@ -79,4 +80,11 @@ export function optionalStringMap(
 export function optionalSet(object: JsonObject, name: string, where: string): readonly string[] | undefined {
   const value = member(object, name);
   return value === undefined ? undefined : Object.keys(asObject(value, `${where}.${name}`));
+}
+
+/** Errors: InvalidArgument when it is too long, not UTF-8, not JSON or no array. */
+export function parseJsonArray(bytes: Uint8Array, what: string, maxBytes: number): readonly unknown[] {
+  const value = parseJson(bytes, what, maxBytes);
+  if (!Array.isArray(value)) throw invalidArgument(`${what} must be an array`);
+  return value;
 }

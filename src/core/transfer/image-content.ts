@@ -1,6 +1,8 @@
-/** Reading an image's documents out of the content store, whole and bounded. */
+/** An image's documents out of the content store and into it, whole and bounded. */
+import { randomBytes } from 'node:crypto';
 import type { NamespacedContext } from '../../base/context.ts';
-import { invalidArgument } from '../../base/errors.ts';
+import { hasCode, invalidArgument } from '../../base/errors.ts';
+import { parseIngestRef } from '../../base/identifiers.ts';
 import { limits } from '../../base/limits.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
 import { type ImageConfig, parseImageConfig } from '../../oci/image-config.ts';
@@ -51,3 +53,20 @@ export function childrenOf(document: ImageManifest | ImageIndex): readonly Descr
 
 export const hasChildren = (descriptor: Descriptor): boolean =>
   isManifest(descriptor.mediaType) || isIndex(descriptor.mediaType);
+
+/** Puts a small document into the store; one that is there is fine. */
+export async function storeBytes(
+  content: ContentStore,
+  ctx: NamespacedContext,
+  { digest, sizeBytes }: Descriptor,
+  bytes: Buffer,
+): Promise<void> {
+  try {
+    const ref = parseIngestRef(`import-${digest}-${randomBytes(4).toString('hex')}`);
+    await using writer = await content.writer(ctx, { ref, totalBytes: sizeBytes, expected: digest });
+    if (writer.status().offsetBytes < sizeBytes) await writer.write(bytes);
+    await writer.commit(ctx, { sizeBytes, expected: digest });
+  } catch (error) {
+    if (!hasCode(error, 'AlreadyExists')) throw error;
+  }
+}

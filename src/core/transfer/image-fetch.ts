@@ -11,9 +11,7 @@ import type { Descriptor } from '../../oci/descriptor.ts';
 import type { ImageConfig } from '../../oci/image-config.ts';
 import type { ImageIndex, ImageManifest } from '../../oci/manifest.ts';
 import { childLabels, isImageConfig } from '../../oci/media-types.ts';
-import type { PlatformMatcher } from '../../oci/platform.ts';
 import type { ContentStore } from '../content/content-store.ts';
-import type { Snapshotter } from '../snapshots/snapshotter.ts';
 import {
   checkDocumentSize,
   childrenOf,
@@ -21,7 +19,7 @@ import {
   readImageConfig,
   readManifestOrIndex,
 } from './image-content.ts';
-import { chosenEntries, type PlatformChoice, wantsLayers } from './platform-choice.ts';
+import { chosenEntries, type PlatformChoice, type UnpackChoice, wantsLayers } from './platform-choice.ts';
 import type { ProgressReport } from './progress-report.ts';
 import { TaskGroup } from './task-group.ts';
 import type { Unpacker } from './unpacker.ts';
@@ -29,11 +27,6 @@ import type { Unpacker } from './unpacker.ts';
 /** Where content comes from: a registry, or an archive that was read before. */
 export interface ContentSource {
   fetch(ctx: NamespacedContext, descriptor: Descriptor): Promise<void>;
-}
-
-export interface UnpackChoice {
-  readonly matcher: PlatformMatcher;
-  readonly snapshotter: Snapshotter;
 }
 
 export interface ImageFetchDependencies {

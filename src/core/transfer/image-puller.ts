@@ -3,17 +3,10 @@
  * See docs/walks/pull.md. Nothing of a pull that failed is visible but what was verified, under its lease.
  */
 import type { NamespacedContext } from '../../base/context.ts';
-import { failedPrecondition, wrap } from '../../base/errors.ts';
+import { wrap } from '../../base/errors.ts';
 import { KeyedLock } from '../../base/keyed-lock.ts';
 import { Semaphore } from '../../base/semaphore.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
-import {
-  compatibleMatcher,
-  formatPlatform,
-  hostPlatform,
-  orderedMatcher,
-  type Platform,
-} from '../../oci/platform.ts';
 import type { ContentStore } from '../content/content-store.ts';
 import type { Differ } from '../diff/differ.ts';
 import type { ImageStore } from '../images/image-store.ts';
@@ -21,13 +14,13 @@ import type { LeaseManager } from '../leases/lease-manager.ts';
 import type { OpenRepository, Registry } from '../registry/registry.ts';
 import type { Snapshotter } from '../snapshots/snapshotter.ts';
 import { ContentFetcher } from './content-fetcher.ts';
-import { ImageFetch, type UnpackChoice } from './image-fetch.ts';
+import { ImageFetch } from './image-fetch.ts';
 import { storeImage } from './image-names.ts';
-import type { PlatformChoice } from './platform-choice.ts';
+import { platformChoice, type UnpackChoice, unpackChoices } from './platform-choice.ts';
 import { ProgressReport } from './progress-report.ts';
-import type { ImageDestination, ProgressSink, Puller, RegistryEndpoint, UnpackTarget } from './transfer.ts';
+import type { ImageDestination, ProgressSink, Puller, RegistryEndpoint } from './transfer.ts';
 import type { TransferLease, TransferLeases } from './transfer-leases.ts';
-import { Unpacker } from './unpacker.ts';
+import { Unpacker, type UnpackLocks } from './unpacker.ts';
 
 export interface ImagePullerDependencies {
   readonly content: ContentStore;
@@ -38,6 +31,7 @@ export interface ImagePullerDependencies {
   readonly snapshotters: ReadonlyMap<string, Snapshotter>;
   readonly differs: readonly Differ[];
   readonly registry: Registry;
+  readonly snapshotLocks: UnpackLocks;
 }
 
 export interface ImagePullerOptions {
@@ -49,7 +43,6 @@ export class ImagePuller implements Puller {
   readonly #deps: ImagePullerDependencies;
   readonly #downloads: Semaphore;
   readonly #blobLocks = new KeyedLock();
-  readonly #snapshotLocks = new KeyedLock();
 
   constructor(dependencies: ImagePullerDependencies, options: ImagePullerOptions) {
     this.#deps = dependencies;
@@ -63,7 +56,7 @@ export class ImagePuller implements Puller {
     progress: ProgressSink,
   ): Promise<{ name: string; target: Descriptor }> {
     const { images, transferLeases, registry } = this.#deps;
-    const unpacks = into.unpacks.map((target) => this.#unpackChoice(target));
+    const unpacks = unpackChoices(into.unpacks, this.#deps.snapshotters);
     const report = new ProgressReport(progress);
     const source = `OCI Registry (${from.reference})`;
     const name = into.name || from.reference;
@@ -94,7 +87,7 @@ export class ImagePuller implements Puller {
     target: Descriptor,
     { into, unpacks, report }: PullPlan,
   ): Promise<void> {
-    const { content, leases, differs } = this.#deps;
+    const { content, leases, differs, snapshotLocks } = this.#deps;
     const fetcher = new ContentFetcher({
       content,
       client,
@@ -102,28 +95,15 @@ export class ImagePuller implements Puller {
       report,
       downloads: this.#downloads,
       blobLocks: this.#blobLocks,
-      onStored: lease.noteProgress,
+      onStored: () => lease.noteProgress(),
     });
-    const unpacker = new Unpacker({ content, leases, differs, report, snapshotLocks: this.#snapshotLocks });
+    const unpacker = new Unpacker({ content, leases, differs, report, snapshotLocks });
     const fetch = new ImageFetch(
       lease.ctx,
       { content, source: fetcher, unpacker, report },
       { platforms: platformChoice(into), unpacks },
     );
     await fetch.run(target);
-  }
-
-  /** Errors: InvalidArgument when there is no such snapshotter. */
-  #unpackChoice({ platform, snapshotter: name }: UnpackTarget): UnpackChoice {
-    const snapshotter = this.#deps.snapshotters.get(name);
-    if (snapshotter === undefined)
-      throw failedPrecondition(
-        `snapshotter ${JSON.stringify(name)} is not loaded: there are ${[...this.#deps.snapshotters.keys()].join(', ')}`,
-      );
-    return {
-      matcher: platform === undefined ? compatibleMatcher(hostPlatform()) : compatibleMatcher(platform),
-      snapshotter,
-    };
   }
 }
 
@@ -139,24 +119,4 @@ async function resolve({ client }: OpenRepository, ctx: NamespacedContext): Prom
   } catch (error) {
     throw wrap('failed to resolve image', error);
   }
-}
-
-/** No platform named: the best that this machine can run, and only that one. */
-export function platformChoice(
-  into: Pick<ImageDestination, 'platforms' | 'allMetadata' | 'manifestLimit'>,
-): PlatformChoice {
-  const { platforms, allMetadata, manifestLimit } = into;
-  if (platforms.length > 0)
-    return {
-      matcher: orderedMatcher(platforms),
-      wanted: platforms.map((platform: Platform) => formatPlatform(platform)).join(' or '),
-      limit: manifestLimit,
-      allMetadata,
-    };
-  return {
-    matcher: compatibleMatcher(hostPlatform()),
-    wanted: formatPlatform(hostPlatform()),
-    limit: manifestLimit || 1,
-    allMetadata,
-  };
 }

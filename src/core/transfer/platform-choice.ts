@@ -1,8 +1,16 @@
 /** Which entries of an index are wanted, and what is told when none is (docs of containerd's transfer image store). */
-import { ContainerdError } from '../../base/errors.ts';
+import { ContainerdError, invalidArgument } from '../../base/errors.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
 import type { ImageIndex } from '../../oci/manifest.ts';
-import { formatPlatform, type PlatformMatcher } from '../../oci/platform.ts';
+import {
+  compatibleMatcher,
+  formatPlatform,
+  hostPlatform,
+  orderedMatcher,
+  type PlatformMatcher,
+} from '../../oci/platform.ts';
+import type { Snapshotter } from '../snapshots/snapshotter.ts';
+import type { ImageDestination, UnpackTarget } from './transfer.ts';
 
 export interface PlatformChoice {
   readonly matcher: PlatformMatcher;
@@ -46,3 +54,40 @@ export function chosenEntries(
 /** Layers of this manifest are wanted, not only its metadata. */
 export const wantsLayers = (descriptor: Descriptor, { matcher }: PlatformChoice): boolean =>
   descriptor.platform === undefined || matcher.matches(descriptor.platform);
+
+/** No platform named: the best that this machine can run, and only that one. */
+export function platformChoice(
+  into: Pick<ImageDestination, 'platforms' | 'allMetadata' | 'manifestLimit'>,
+): PlatformChoice {
+  const { platforms, allMetadata, manifestLimit } = into;
+  if (platforms.length > 0)
+    return {
+      matcher: orderedMatcher(platforms),
+      wanted: platforms.map(formatPlatform).join(' or '),
+      limit: manifestLimit,
+      allMetadata,
+    };
+  const host = hostPlatform();
+  const matcher = compatibleMatcher(host);
+  return { matcher, wanted: formatPlatform(host), limit: manifestLimit || 1, allMetadata };
+}
+
+/** For which images which snapshotter unpacks. */
+export interface UnpackChoice {
+  readonly matcher: PlatformMatcher;
+  readonly snapshotter: Snapshotter;
+}
+
+/** Errors: InvalidArgument when there is no such snapshotter. */
+export const unpackChoices = (
+  targets: readonly UnpackTarget[],
+  snapshotters: ReadonlyMap<string, Snapshotter>,
+): UnpackChoice[] =>
+  targets.map(({ platform, snapshotter: name }) => {
+    const snapshotter = snapshotters.get(name);
+    if (snapshotter === undefined)
+      throw invalidArgument(
+        `snapshotter not loaded: ${name} (loaded: ${[...snapshotters.keys()].join(', ')})`,
+      );
+    return { matcher: compatibleMatcher(platform ?? hostPlatform()), snapshotter };
+  });

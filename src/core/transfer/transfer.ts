@@ -47,6 +47,19 @@ export interface RegistryEndpoint {
   readonly credentials?: CredentialSource;
 }
 
+/** How names are given to what a transfer brings in, beside the destination's own name. */
+export interface ImageReferenceRule {
+  readonly name: string;
+  /** `name` is what stands before tags found in an archive. */
+  readonly isPrefix: boolean;
+  /** Names in the archive that do not have the prefix count too. */
+  readonly allowOverwrite: boolean;
+  /** Name by digest. */
+  readonly addDigest: boolean;
+  /** Unless the archive gives a name. */
+  readonly skipNamedDigest: boolean;
+}
+
 export interface ImageDestination {
   /** "" stores under the reference pulled. */
   readonly name: string;
@@ -57,6 +70,7 @@ export interface ImageDestination {
   readonly allMetadata: boolean;
   readonly manifestLimit: number;
   readonly unpacks: readonly UnpackTarget[];
+  readonly extraReferences?: readonly ImageReferenceRule[];
 }
 
 /** The story of a pull; see docs/walks/pull.md. */

@@ -13,7 +13,7 @@ import { forCleanup, type NamespacedContext } from '../../base/context.ts';
 import type { Digest } from '../../base/digest.ts';
 import { failedPrecondition, hasCode, invalidArgument, unimplemented, wrap } from '../../base/errors.ts';
 import { parseSnapshotKey, type SnapshotKey } from '../../base/identifiers.ts';
-import type { KeyedLock } from '../../base/keyed-lock.ts';
+import { KeyedLock } from '../../base/keyed-lock.ts';
 import { limits } from '../../base/limits.ts';
 import { chainIds } from '../../oci/chain-id.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
@@ -38,8 +38,11 @@ export interface UnpackerDependencies {
   readonly differs: readonly Differ[];
   readonly report: ProgressReport;
   /** Shared by all transfers of the daemon. */
-  readonly snapshotLocks: KeyedLock;
+  readonly snapshotLocks: UnpackLocks;
 }
+
+/** One layer is unpacked once at a time, whichever transfer does it. */
+export class UnpackLocks extends KeyedLock {}
 
 export interface UnpackRequest {
   readonly snapshotter: Snapshotter;

@@ -1,0 +1,46 @@
+/**
+ * Streams beside calls: a client opens one under a name of its choice, and a later call (a transfer) refers to it.
+ * Names are unique within a namespace while the stream lives (containerd.services.streaming.v1).
+ */
+import type { AnyValue } from '../../base/any-value.ts';
+import { alreadyExists, notFound } from '../../base/errors.ts';
+import type { Namespace } from '../../base/identifiers.ts';
+
+/** One side of a stream of values. */
+export interface ValueStream {
+  /** Resolves when the value was handed on. Errors: Unavailable when the stream is over. */
+  send(value: AnyValue): Promise<void>;
+  /** The next value; undefined at the end. One caller at a time. */
+  receive(): Promise<AnyValue | undefined>;
+  /** Ends it for both sides, after what was sent. */
+  close(): void;
+}
+
+export class StreamManager {
+  readonly #streams = new Map<string, ValueStream>();
+
+  /** Until the result is disposed. Errors: AlreadyExists. */
+  register(namespace: Namespace, id: string, stream: ValueStream): Disposable {
+    const key = keyOf(namespace, id);
+    if (this.#streams.has(key)) throw alreadyExists('stream', id);
+    this.#streams.set(key, stream);
+    return {
+      [Symbol.dispose]: () => {
+        if (this.#streams.get(key) === stream) this.#streams.delete(key);
+      },
+    };
+  }
+
+  /** Errors: NotFound. */
+  get(namespace: Namespace, id: string): ValueStream {
+    const stream = this.#streams.get(keyOf(namespace, id));
+    if (stream === undefined) throw notFound('stream', id);
+    return stream;
+  }
+
+  get size(): number {
+    return this.#streams.size;
+  }
+}
+
+const keyOf = (namespace: Namespace, id: string): string => `${namespace} ${id}`;

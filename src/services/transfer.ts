@@ -1,0 +1,70 @@
+/**
+ * containerd.services.transfer.v1: what a transfer does follows from its source and destination.
+ *
+ *   OCIRegistry → ImageStore   pull        ImageStore → OCIRegistry   push
+ *   ImageStore → ImageStore    tag         anything else              Unimplemented
+ */
+import type { AnyValue } from '../base/any-value.ts';
+import { requireNamespace } from '../base/context.ts';
+import { unimplemented } from '../base/errors.ts';
+import type { ImageStore } from '../core/images/image-store.ts';
+import type { StreamManager } from '../core/streaming/stream-manager.ts';
+import type { ImagePusher } from '../core/transfer/image-pusher.ts';
+import { tagImage } from '../core/transfer/image-tagger.ts';
+import type { Puller } from '../core/transfer/transfer.ts';
+import { anyFromWire, typeNameOf, unpackAny } from '../wire/any.ts';
+import { Transfer } from '../wire/gen/containerd/services/transfer/v1/transfer_pb.js';
+import { ImageStoreSchema } from '../wire/gen/containerd/types/transfer/imagestore_pb.js';
+import { OCIRegistrySchema } from '../wire/gen/containerd/types/transfer/registry_pb.js';
+import { type ServedService, serve } from '../wire/service.ts';
+import { required } from './convert.ts';
+import { endpointFromWire, imageStoreFromWire, progressStream } from './transfer-convert.ts';
+
+/** What the daemon can do with an image, whoever asks. */
+export interface ImageTransfers {
+  readonly images: ImageStore;
+  readonly puller: Puller;
+  readonly pusher: ImagePusher;
+}
+
+export interface TransferServiceDependencies {
+  readonly transfers: ImageTransfers;
+  readonly streams: StreamManager;
+}
+
+export const transferService = ({ transfers, streams }: TransferServiceDependencies): ServedService =>
+  serve(Transfer, {
+    transfer: async (context, request) => {
+      const ctx = requireNamespace(context);
+      const source = required(anyFromWire(request.source), 'source');
+      const destination = required(anyFromWire(request.destination), 'destination');
+      await using progress = progressStream(ctx, streams, request.options?.progressStream ?? '');
+      const registry = (value: AnyValue) =>
+        endpointFromWire(ctx, streams, unpackAny(OCIRegistrySchema, value));
+      const store = (value: AnyValue) => imageStoreFromWire(unpackAny(ImageStoreSchema, value));
+      switch (`${kindOf(source)} to ${kindOf(destination)}`) {
+        case 'registry to store':
+          await transfers.puller.pull(ctx, registry(source), store(destination), progress.sink);
+          return {};
+        case 'store to registry':
+          await transfers.pusher.push(ctx, store(source), registry(destination), progress.sink);
+          return {};
+        case 'store to store':
+          await tagImage(transfers.images, ctx, store(source).name, store(destination));
+          return {};
+        default:
+          throw unimplemented(
+            `method Transfer not implemented for ${typeNameOf(source)} to ${typeNameOf(destination)}`,
+          );
+      }
+    },
+  });
+
+type Kind = 'registry' | 'store' | 'other';
+
+const kinds: Readonly<Record<string, Kind>> = {
+  [OCIRegistrySchema.typeName]: 'registry',
+  [ImageStoreSchema.typeName]: 'store',
+};
+
+const kindOf = (value: AnyValue): Kind => kinds[typeNameOf(value)] ?? 'other';
