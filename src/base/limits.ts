@@ -105,4 +105,6 @@ export const limits = {
   commandOutputBytes: 16 * 1024 * 1024,
   /** What a log binary may take to end after SIGTERM. */
   logBinaryTermMs: 12_000,
+  /** Blobs that all pulls, and all pushes, have on their way at once; containerd's default. */
+  concurrentTransfers: 3,
 } as const;

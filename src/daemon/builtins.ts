@@ -9,11 +9,13 @@ import { servers } from './plugins/servers.ts';
 import { services } from './plugins/services.ts';
 import { snapshots } from './plugins/snapshots.ts';
 import { storage } from './plugins/storage.ts';
+import { transfer } from './plugins/transfer.ts';
 
 export const builtins = (dependencies: BuiltinDependencies): Plugin[] => [
   ...storage,
   ...snapshots(dependencies),
   ...runtime(dependencies),
+  ...transfer,
   ...services(dependencies),
   ...servers(dependencies),
 ];

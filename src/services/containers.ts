@@ -6,8 +6,8 @@ import { parseContainerId } from '../base/identifiers.ts';
 import type { Container, ContainerStore, NewContainer } from '../core/containers/container-store.ts';
 import { anyFromWire } from '../wire/any.ts';
 import {
-  Containers,
   ContainerSchema,
+  Containers,
   type Container as WireContainer,
 } from '../wire/gen/containerd/services/containers/v1/containers_pb.js';
 import { type ServedService, serve } from '../wire/service.ts';

@@ -9,10 +9,10 @@ import type { Platform } from '../oci/platform.ts';
 import type { Mount } from '../platform/mount.ts';
 import { anyToWire } from '../wire/any.ts';
 import {
-  type Descriptor as WireDescriptor,
   DescriptorSchema,
+  type Descriptor as WireDescriptor,
 } from '../wire/gen/containerd/types/descriptor_pb.js';
-import { type Mount as WireMount, MountSchema } from '../wire/gen/containerd/types/mount_pb.js';
+import { MountSchema, type Mount as WireMount } from '../wire/gen/containerd/types/mount_pb.js';
 import { PlatformSchema } from '../wire/gen/containerd/types/platform_pb.js';
 
 /** A message that the call cannot do without. Errors: InvalidArgument (containerd itself panics on some of these). */

@@ -7,7 +7,7 @@ import { instantOfMs } from '../base/time.ts';
 import type { Envelope, EventExchange } from '../core/events/event-exchange.ts';
 import { anyFromWire, anyToWire } from '../wire/any.ts';
 import { Events } from '../wire/gen/containerd/services/events/v1/events_pb.js';
-import { type Envelope as WireEnvelope, EnvelopeSchema } from '../wire/gen/containerd/types/event_pb.js';
+import { EnvelopeSchema, type Envelope as WireEnvelope } from '../wire/gen/containerd/types/event_pb.js';
 import { type ServedService, serve } from '../wire/service.ts';
 import { instantOf, timestampOf } from '../wire/timestamps.ts';
 import { required } from './convert.ts';

@@ -6,8 +6,8 @@ import { parseDigest } from '../base/digest.ts';
 import { parseImageName } from '../base/identifiers.ts';
 import type { Image, ImageChange, ImageStore, NewImage } from '../core/images/image-store.ts';
 import {
-  Images,
   ImageSchema,
+  Images,
   type Image as WireImage,
 } from '../wire/gen/containerd/services/images/v1/images_pb.js';
 import { type ServedService, serve } from '../wire/service.ts';

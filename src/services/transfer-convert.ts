@@ -2,6 +2,7 @@
 import type { NamespacedContext } from '../base/context.ts';
 import { checkSignal } from '../base/context.ts';
 import { type Deferred, deferred } from '../base/deferred.ts';
+import { receiveBytes, sendBytes } from '../core/streaming/binary-stream.ts';
 import type { StreamManager, ValueStream } from '../core/streaming/stream-manager.ts';
 import type {
   CredentialSource,
@@ -11,10 +12,15 @@ import type {
   RegistryEndpoint,
   TransferProgress,
 } from '../core/transfer/transfer.ts';
+import type { ArchiveDestination, ArchiveSource } from '../core/transfer/transfer-archive.ts';
 import { hostPlatform, normalisePlatform, type Platform } from '../oci/platform.ts';
 import { packAny, unpackAny } from '../wire/any.ts';
 import type { Platform as WirePlatform } from '../wire/gen/containerd/types/platform_pb.js';
 import type { ImageStore } from '../wire/gen/containerd/types/transfer/imagestore_pb.js';
+import type {
+  ImageExportStream,
+  ImageImportStream,
+} from '../wire/gen/containerd/types/transfer/importexport_pb.js';
 import { ProgressSchema } from '../wire/gen/containerd/types/transfer/progress_pb.js';
 import {
   AuthRequestSchema,
@@ -52,6 +58,33 @@ export const imageStoreFromWire = (store: ImageStore): ImageDestination => ({
     snapshotter,
   })),
 });
+
+export const importFromWire = (
+  ctx: NamespacedContext,
+  streams: StreamManager,
+  { stream, forceCompress }: ImageImportStream,
+): ArchiveSource => ({ bytes: receiveBytes(streams.get(ctx.namespace, stream)), forceCompress });
+
+export function exportFromWire(
+  ctx: NamespacedContext,
+  streams: StreamManager,
+  wire: ImageExportStream,
+): ArchiveDestination {
+  const stream = streams.get(ctx.namespace, wire.stream);
+  return {
+    write: async (bytes) => {
+      try {
+        await sendBytes(stream, bytes);
+      } finally {
+        stream.close();
+      }
+    },
+    platforms: wire.platforms.map(platformFromWire),
+    allPlatforms: wire.allPlatforms,
+    skipCompatibilityManifest: wire.skipCompatibilityManifest,
+    skipNonDistributable: wire.skipNonDistributable,
+  };
+}
 
 const platformFromWire = ({ os, architecture, variant, osVersion, osFeatures }: WirePlatform): Platform =>
   normalisePlatform({
@@ -106,9 +139,9 @@ export function progressStream(ctx: NamespacedContext, streams: StreamManager, i
   const stream = streams.get(ctx.namespace, id);
   const waiting = new Map<string, TransferProgress>();
   let wake: Deferred | undefined;
-  let ended = false;
+  const state = { ended: false };
   const sending = (async (): Promise<void> => {
-    while (!ended || waiting.size > 0) {
+    while (!state.ended || waiting.size > 0) {
       const [next] = waiting;
       if (next === undefined) {
         wake = deferred();
@@ -126,7 +159,7 @@ export function progressStream(ctx: NamespacedContext, streams: StreamManager, i
       wake?.resolve();
     },
     [Symbol.asyncDispose]: async () => {
-      ended = true;
+      state.ended = true;
       wake?.resolve();
       await sending;
       stream.close();

@@ -1,31 +1,32 @@
 /**
  * containerd.services.transfer.v1: what a transfer does follows from its source and destination.
  *
- *   OCIRegistry → ImageStore   pull        ImageStore → OCIRegistry   push
- *   ImageStore → ImageStore    tag         anything else              Unimplemented
+ *   OCIRegistry → ImageStore        pull      ImageStore → OCIRegistry   push
+ *   ImageImportStream → ImageStore  import    ImageStore → ImageStore    tag
+ *   ImageStore → ImageExportStream  export    anything else              Unimplemented
  */
 import type { AnyValue } from '../base/any-value.ts';
 import { requireNamespace } from '../base/context.ts';
 import { unimplemented } from '../base/errors.ts';
-import type { ImageStore } from '../core/images/image-store.ts';
 import type { StreamManager } from '../core/streaming/stream-manager.ts';
-import type { ImagePusher } from '../core/transfer/image-pusher.ts';
-import { tagImage } from '../core/transfer/image-tagger.ts';
-import type { Puller } from '../core/transfer/transfer.ts';
+import type { ImageTransfers } from '../core/transfer/image-transfers.ts';
 import { anyFromWire, typeNameOf, unpackAny } from '../wire/any.ts';
 import { Transfer } from '../wire/gen/containerd/services/transfer/v1/transfer_pb.js';
 import { ImageStoreSchema } from '../wire/gen/containerd/types/transfer/imagestore_pb.js';
+import {
+  ImageExportStreamSchema,
+  ImageImportStreamSchema,
+} from '../wire/gen/containerd/types/transfer/importexport_pb.js';
 import { OCIRegistrySchema } from '../wire/gen/containerd/types/transfer/registry_pb.js';
 import { type ServedService, serve } from '../wire/service.ts';
 import { required } from './convert.ts';
-import { endpointFromWire, imageStoreFromWire, progressStream } from './transfer-convert.ts';
-
-/** What the daemon can do with an image, whoever asks. */
-export interface ImageTransfers {
-  readonly images: ImageStore;
-  readonly puller: Puller;
-  readonly pusher: ImagePusher;
-}
+import {
+  endpointFromWire,
+  exportFromWire,
+  imageStoreFromWire,
+  importFromWire,
+  progressStream,
+} from './transfer-convert.ts';
 
 export interface TransferServiceDependencies {
   readonly transfers: ImageTransfers;
@@ -50,8 +51,18 @@ export const transferService = ({ transfers, streams }: TransferServiceDependenc
           await transfers.pusher.push(ctx, store(source), registry(destination), progress.sink);
           return {};
         case 'store to store':
-          await tagImage(transfers.images, ctx, store(source).name, store(destination));
+          await transfers.tag(ctx, store(source).name, store(destination));
           return {};
+        case 'import to store': {
+          const archive = importFromWire(ctx, streams, unpackAny(ImageImportStreamSchema, source));
+          await transfers.importer.import(ctx, archive, store(destination), progress.sink);
+          return {};
+        }
+        case 'store to export': {
+          const archive = exportFromWire(ctx, streams, unpackAny(ImageExportStreamSchema, destination));
+          await transfers.exporter.export(ctx, store(source), archive, progress.sink);
+          return {};
+        }
         default:
           throw unimplemented(
             `method Transfer not implemented for ${typeNameOf(source)} to ${typeNameOf(destination)}`,
@@ -60,11 +71,13 @@ export const transferService = ({ transfers, streams }: TransferServiceDependenc
     },
   });
 
-type Kind = 'registry' | 'store' | 'other';
+type Kind = 'registry' | 'store' | 'import' | 'export' | 'other';
 
 const kinds: Readonly<Record<string, Kind>> = {
   [OCIRegistrySchema.typeName]: 'registry',
   [ImageStoreSchema.typeName]: 'store',
+  [ImageImportStreamSchema.typeName]: 'import',
+  [ImageExportStreamSchema.typeName]: 'export',
 };
 
 const kindOf = (value: AnyValue): Kind => kinds[typeNameOf(value)] ?? 'other';

@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import {
+  closeSync,
   constants,
   copyFileSync,
-  closeSync,
   mkdirSync,
   mkdtempSync,
   openSync,
@@ -349,7 +349,7 @@ describe('the task API over runc, as root', { skip: process.getuid?.() !== 0 }, 
     assert.equal((await world.tasks.wait({ id })).exitStatus, 3);
     const [result] = await Promise.all([output, finish(id)]);
     const lines = result.split('\r\n');
-    assert.ok(lines[0]?.endsWith('31 93'), lines[0]);
+    assert.ok(lines[0]?.endsWith('31 93'), String(lines[0]));
     assert.deepEqual(lines.slice(-3), ['20000', 'last', '']);
     assert.equal(lines.length, 20_003);
   });

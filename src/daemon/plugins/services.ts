@@ -16,7 +16,9 @@ import { leasesService } from '../../services/leases.ts';
 import { namespacesService } from '../../services/namespaces.ts';
 import { sandboxesService } from '../../services/sandboxes.ts';
 import { snapshotsService } from '../../services/snapshots.ts';
+import { streamingService } from '../../services/streaming.ts';
 import { tasksService } from '../../services/tasks.ts';
+import { transferService } from '../../services/transfer.ts';
 import { ttrpcEventsService } from '../../services/ttrpc-events.ts';
 import { versionService } from '../../services/version.ts';
 import { revision, version } from '../version.ts';
@@ -36,7 +38,9 @@ import {
   sandboxStore,
   serviceType,
   snapshotsNoun,
+  streamManager,
   tasksNoun,
+  transferLocal,
 } from './tokens.ts';
 
 /** A noun out of the metadata store. */
@@ -49,7 +53,15 @@ const served = (id: string, make: (plugin: PluginContext<undefined>) => RpcServi
   definePlugin({
     type: grpcType.type,
     id,
-    requires: [serviceType.type, metadata.type, eventExchange.type, leaseManager.type, sandboxStore.type],
+    requires: [
+      serviceType.type,
+      metadata.type,
+      eventExchange.type,
+      leaseManager.type,
+      sandboxStore.type,
+      streamManager.type,
+      transferLocal.type,
+    ],
     config: noConfig,
     init: make,
   });
@@ -83,6 +95,10 @@ export const services = ({ pluginRecords }: BuiltinDependencies): Plugin[] => [
     const uuidPath = path.join(rootDir(), 'uuid');
     return { grpc: [introspectionService({ plugins: pluginRecords, deprecations: () => [] }, { uuidPath })] };
   }),
+  served('streaming', ({ get }) => ({ grpc: [streamingService({ streams: get(streamManager) })] })),
+  served('transfer', ({ get }) => ({
+    grpc: [transferService({ transfers: get(transferLocal), streams: get(streamManager) })],
+  })),
   served('tasks', ({ get }) => ({ grpc: [tasksService({ tasks: get(tasksNoun) })] })),
   served('healthcheck', () => ({ grpc: [healthService({ services: [] })] })),
   served('version', () => ({ grpc: [versionService({ version, revision })] })),

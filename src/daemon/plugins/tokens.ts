@@ -15,6 +15,8 @@ import type { ShimProgram } from '../../core/runtime/foreign-shim.ts';
 import type { TaskManager } from '../../core/runtime/task-manager.ts';
 import type { SandboxStore } from '../../core/sandboxes/sandbox-store.ts';
 import type { Snapshotter } from '../../core/snapshots/snapshotter.ts';
+import type { StreamManager } from '../../core/streaming/stream-manager.ts';
+import type { ImageTransfers } from '../../core/transfer/image-transfers.ts';
 import type { ServedService } from '../../wire/service.ts';
 import type { UnixListener } from '../../wire/unix-listener.ts';
 
@@ -55,6 +57,11 @@ export const diffNoun = service<{ readonly differs: readonly Differ[]; readonly 
 export const differType: PluginTypeToken<Differ> = { type: 'io.containerd.differ.v1' };
 export const walkingDiffer: PluginToken<Differ> = { ...differType, id: 'walking' };
 export const snapshotterType: PluginTypeToken<Snapshotter> = { type: 'io.containerd.snapshotter.v1' };
+export const streamManager: PluginToken<StreamManager> = {
+  type: 'io.containerd.streaming.v1',
+  id: 'manager',
+};
+export const transferLocal: PluginToken<ImageTransfers> = { type: 'io.containerd.transfer.v1', id: 'local' };
 /** What a service plugin puts on the sockets. */
 export interface RpcServices {
   readonly grpc: readonly ServedService[];

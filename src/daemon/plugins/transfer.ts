@@ -1,0 +1,54 @@
+/** Moving images inside the daemon: the registry client, pulls and pushes, and the streams that go beside calls. */
+import { limits } from '../../base/limits.ts';
+import { noConfig } from '../../core/plugins/config-table.ts';
+import type { ConfigTable, Plugin } from '../../core/plugins/plugin.ts';
+import { Registry } from '../../core/registry/registry.ts';
+import { StreamManager } from '../../core/streaming/stream-manager.ts';
+import { ImageTransfers } from '../../core/transfer/image-transfers.ts';
+import { hostPlatform } from '../../oci/platform.ts';
+import { version } from '../version.ts';
+import { definePlugin } from './define-plugin.ts';
+import { diffNoun, metadata, serviceType, snapshotsNoun, streamManager, transferLocal } from './tokens.ts';
+
+interface TransferConfig {
+  readonly maxConcurrentDownloads: number;
+  readonly maxConcurrentUploads: number;
+  /** Colon-separated roots of hosts.toml directories. */
+  readonly configPath: string;
+}
+
+const readTransfer = (table: ConfigTable): TransferConfig => ({
+  maxConcurrentDownloads: table.integer('max_concurrent_downloads', limits.concurrentTransfers),
+  maxConcurrentUploads: table.integer('max_concurrent_uploaded_layers', limits.concurrentTransfers),
+  configPath: table.string('config_path', ''),
+});
+
+const streams = definePlugin({
+  ...streamManager,
+  requires: [],
+  config: noConfig,
+  init: () => new StreamManager(),
+});
+
+const local = definePlugin({
+  ...transferLocal,
+  requires: [metadata.type, serviceType.type],
+  config: readTransfer,
+  init: ({ ctx, config, get, meta, onStop }) => {
+    const { content, images, leases } = get(metadata);
+    const hostsRoots = config.configPath.split(':').filter((root) => root !== '');
+    const registry = new Registry(
+      { log: ctx.log },
+      { hostsRoots, http: { env: process.env, userAgent: `gantryd/${version}` } },
+    );
+    onStop(registry);
+    meta.platforms.push(hostPlatform());
+    const { differs } = get(diffNoun);
+    return new ImageTransfers(
+      { content, images, leases, snapshotters: get(snapshotsNoun), differs, registry },
+      config,
+    );
+  },
+});
+
+export const transfer: readonly Plugin[] = [streams, local];
