@@ -47,6 +47,9 @@ export function endpointFromWire(
   };
 }
 
+/** Of a client that names none, as containerd has it on Linux. */
+const defaultSnapshotter = 'overlayfs';
+
 export const imageStoreFromWire = (store: ImageStore): ImageDestination => ({
   name: store.name,
   labels: store.labels,
@@ -55,7 +58,7 @@ export const imageStoreFromWire = (store: ImageStore): ImageDestination => ({
   manifestLimit: store.manifestLimit,
   unpacks: store.unpacks.map(({ platform, snapshotter }) => ({
     platform: platform === undefined ? hostPlatform() : platformFromWire(platform),
-    snapshotter,
+    snapshotter: snapshotter === '' ? defaultSnapshotter : snapshotter,
   })),
 });
 

@@ -5,7 +5,7 @@ import type { Digest } from '../../base/digest.ts';
 import { alreadyExists, invalidArgument, notFound } from '../../base/errors.ts';
 import { applyMask } from '../../base/field-mask.ts';
 import type { ImageName } from '../../base/identifiers.ts';
-import { checkLabels, labelOf, withLabel, withoutEmptyLabels } from '../../base/labels.ts';
+import { checkLabels, type Labels, labelOf, withLabel, withoutEmptyLabels } from '../../base/labels.ts';
 import { now } from '../../base/time.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
 import {
@@ -169,6 +169,9 @@ function requireTarget({ name, target }: ImageChange): Descriptor {
   return target;
 }
 
+const annotationsOf = ({ annotations, target }: ImageChange): Labels =>
+  annotations ?? target?.annotations ?? {};
+
 function masked(current: Image, given: ImageChange, paths: readonly string[]): Omit<Image, 'updatedAt'> {
   if (paths.length === 0) return { ...current, target: requireTarget(given), labels: given.labels };
   let { labels: nextLabels, target } = current;
@@ -189,10 +192,10 @@ function masked(current: Image, given: ImageChange, paths: readonly string[]): O
     },
     annotations: {
       whole: () => {
-        target = { ...target, annotations: given.annotations ?? {} };
+        target = { ...target, annotations: annotationsOf(given) };
       },
       entry: (key) => {
-        const value = labelOf(given.annotations ?? {}, key) ?? '';
+        const value = labelOf(annotationsOf(given), key) ?? '';
         target = { ...target, annotations: withLabel(target.annotations ?? {}, key, value) };
       },
     },
