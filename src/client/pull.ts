@@ -9,7 +9,7 @@ import type { AnyValue } from '../base/any-value.ts';
 import { hasCode, wrap } from '../base/errors.ts';
 import type { Image } from '../core/images/image-store.ts';
 import type { Credentials, TransferProgress } from '../core/transfer/transfer.ts';
-import type { Platform } from '../oci/platform.ts';
+import { hostPlatform, type Platform } from '../oci/platform.ts';
 import { anyToWire, packAny, typeNameOf, unpackAny } from '../wire/any.ts';
 import { Transfer } from '../wire/gen/containerd/services/transfer/v1/transfer_pb.js';
 import { ImageStoreSchema } from '../wire/gen/containerd/types/transfer/imagestore_pb.js';
@@ -25,7 +25,7 @@ import type { Call, Scope } from './scope.ts';
 import { type DaemonStream, openStream } from './streams.ts';
 
 export interface PullOptions extends Call {
-  /** The daemon's own platform when absent. */
+  /** This machine's when absent. */
   readonly platform?: Platform;
   /** Snapshotter to unpack into; `false` only fetches. */
   readonly snapshotter: string | false;
@@ -96,8 +96,10 @@ export class Pull implements AsyncIterable<TransferProgress> {
   }
 
   async #transfer(progressStream: string, authStream: string, signal: AbortSignal): Promise<void> {
-    const { hostsDir = '', scheme = '', labels = {}, platform, snapshotter } = this.#options;
-    const wirePlatform = platform === undefined ? undefined : { ...platform, osFeatures: [] };
+    const { hostsDir = '', scheme = '', labels = {}, snapshotter } = this.#options;
+    // None would mean all of them.
+    const { osFeatures = [], ...rest } = this.#options.platform ?? hostPlatform();
+    const platform = { ...rest, osFeatures: [...osFeatures] };
     const source = packAny(OCIRegistrySchema, {
       reference: this.#reference,
       resolver: { authStream, hostDir: hostsDir, defaultScheme: scheme },
@@ -105,11 +107,8 @@ export class Pull implements AsyncIterable<TransferProgress> {
     const destination = packAny(ImageStoreSchema, {
       name: this.#reference,
       labels: { ...labels },
-      platforms: wirePlatform === undefined ? [] : [wirePlatform],
-      unpacks:
-        snapshotter === false
-          ? []
-          : [{ snapshotter, ...(wirePlatform === undefined ? {} : { platform: wirePlatform }) }],
+      platforms: [platform],
+      unpacks: snapshotter === false ? [] : [{ snapshotter, platform }],
     });
     await this.#scope
       .client(Transfer)

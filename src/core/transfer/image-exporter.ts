@@ -11,7 +11,7 @@ import { instantOfNs } from '../../base/time.ts';
 import { type Descriptor, descriptorJson } from '../../oci/descriptor.ts';
 import type { ImageManifest } from '../../oci/manifest.ts';
 import { isImageConfig, isNonDistributable, mediaTypes } from '../../oci/media-types.ts';
-import { anyMatcher } from '../../oci/platform.ts';
+import { hostPlatform } from '../../oci/platform.ts';
 import { familiarReference, parseReference, type Reference } from '../../oci/reference.ts';
 import type { ContentStore } from '../content/content-store.ts';
 import { tarEnd, tarEntryHeader, tarPadding } from '../diff/tar-writer.ts';
@@ -139,8 +139,8 @@ export class ImageExporter {
 }
 
 function exportChoice({ platforms, allPlatforms }: ArchiveDestination): PlatformChoice {
-  if (allPlatforms) return { matcher: anyMatcher, wanted: 'any', limit: 0, allMetadata: false };
-  return platformChoice({ platforms, allMetadata: false, manifestLimit: 0 });
+  const wanted = platforms.length > 0 ? platforms : [hostPlatform()];
+  return platformChoice({ platforms: allPlatforms ? [] : wanted, allMetadata: false, manifestLimit: 0 });
 }
 
 const blobPath = (digest: Descriptor['digest']): string =>

@@ -1,7 +1,6 @@
 /** The story of an import: an archive into the content store, its images unpacked and named by its own words. */
 import type { NamespacedContext } from '../../base/context.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
-import { anyMatcher } from '../../oci/platform.ts';
 import type { ContentStore } from '../content/content-store.ts';
 import type { Differ } from '../diff/differ.ts';
 import type { ImageStore } from '../images/image-store.ts';
@@ -53,7 +52,7 @@ export class ImageImporter {
     const lease = await transferLeases.take(ctx, 'import');
     try {
       const index = await importArchive(content, lease.ctx, from);
-      await this.#complete(lease.ctx, index, { platforms: importedPlatforms(into), unpacks, report });
+      await this.#complete(lease.ctx, index, { platforms: platformChoice(into), unpacks, report });
       return await this.#name(lease.ctx, index, into, report);
     } finally {
       // What an archive held can be had again by another import.
@@ -105,9 +104,3 @@ export class ImageImporter {
     return named.map(({ name }) => name);
   }
 }
-
-/** Without a wish, all that the archive holds. */
-const importedPlatforms = (into: ImageDestination): PlatformChoice =>
-  into.platforms.length > 0
-    ? platformChoice(into)
-    : { matcher: anyMatcher, wanted: 'any', limit: 0, allMetadata: into.allMetadata };

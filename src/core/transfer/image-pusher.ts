@@ -9,14 +9,14 @@ import { limits } from '../../base/limits.ts';
 import { Semaphore } from '../../base/semaphore.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
 import { isNonDistributable } from '../../oci/media-types.ts';
-import { anyMatcher, formatPlatform, orderedMatcher, type Platform } from '../../oci/platform.ts';
+import type { Platform } from '../../oci/platform.ts';
 import type { ContentStore } from '../content/content-store.ts';
 import type { ImageStore } from '../images/image-store.ts';
 import type { OpenRepository, Registry } from '../registry/registry.ts';
 import { permitOf } from './content-fetcher.ts';
 import { sourceRepositories } from './distribution-source.ts';
 import { childrenOf, hasChildren, readDocument, readManifestOrIndex } from './image-content.ts';
-import { chosenEntries, type PlatformChoice } from './platform-choice.ts';
+import { chosenEntries, type PlatformChoice, platformChoice } from './platform-choice.ts';
 import { ProgressReport } from './progress-report.ts';
 import { TaskGroup } from './task-group.ts';
 import type { ProgressSink, RegistryEndpoint } from './transfer.ts';
@@ -56,7 +56,12 @@ export class ImagePusher {
     report.stage(`Pushing to OCI Registry (${to.reference})`);
     report.root('pushing content', image.name);
     const repository = await this.#deps.registry.open(to);
-    const tree = await this.#collect(ctx, image.target, allOf(from.platforms), report);
+    const tree = await this.#collect(
+      ctx,
+      image.target,
+      platformChoice({ ...from, allMetadata: false, manifestLimit: 0 }),
+      report,
+    );
     await this.#pushBlobs(ctx, repository, tree.blobs, report);
     const { reference } = repository.client.session;
     for (const manifest of tree.manifests) {
@@ -159,13 +164,6 @@ interface PushTree {
   readonly blobs: readonly Descriptor[];
   readonly manifests: readonly Descriptor[];
 }
-
-const allOf = (platforms: readonly Platform[]): PlatformChoice => ({
-  matcher: platforms.length === 0 ? anyMatcher : orderedMatcher(platforms),
-  wanted: platforms.map(formatPlatform).join(' or '),
-  limit: 0,
-  allMetadata: false,
-});
 
 const missing = (blob: Descriptor, error: unknown): ContainerdError =>
   hasCode(error, 'NotFound')

@@ -3,6 +3,7 @@ import { ContainerdError, invalidArgument } from '../../base/errors.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
 import type { ImageIndex } from '../../oci/manifest.ts';
 import {
+  anyMatcher,
   compatibleMatcher,
   formatPlatform,
   hostPlatform,
@@ -55,21 +56,18 @@ export function chosenEntries(
 export const wantsLayers = (descriptor: Descriptor, { matcher }: PlatformChoice): boolean =>
   descriptor.platform === undefined || matcher.matches(descriptor.platform);
 
-/** No platform named: the best that this machine can run, and only that one. */
-export function platformChoice(
-  into: Pick<ImageDestination, 'platforms' | 'allMetadata' | 'manifestLimit'>,
-): PlatformChoice {
-  const { platforms, allMetadata, manifestLimit } = into;
-  if (platforms.length > 0)
-    return {
-      matcher: orderedMatcher(platforms),
-      wanted: platforms.map(formatPlatform).join(' or '),
-      limit: manifestLimit,
-      allMetadata,
-    };
-  const host = hostPlatform();
-  const matcher = compatibleMatcher(host);
-  return { matcher, wanted: formatPlatform(host), limit: manifestLimit || 1, allMetadata };
+/** No platform named: all of them. */
+export function platformChoice({
+  platforms,
+  allMetadata,
+  manifestLimit,
+}: Pick<ImageDestination, 'platforms' | 'allMetadata' | 'manifestLimit'>): PlatformChoice {
+  return {
+    matcher: platforms.length === 0 ? anyMatcher : orderedMatcher(platforms),
+    wanted: platforms.map(formatPlatform).join(' or '),
+    limit: manifestLimit,
+    allMetadata,
+  };
 }
 
 /** For which images which snapshotter unpacks. */

@@ -64,7 +64,7 @@ export interface ImageDestination {
   /** "" stores under the reference pulled. */
   readonly name: string;
   readonly labels: Readonly<Record<string, string>>;
-  /** Platforms to fetch; the default one when empty and not `allMetadata`. */
+  /** Platforms to fetch, exactly; all of them when empty, as containerd has it. */
   readonly platforms: readonly Platform[];
   /** Fetch manifests and configs of all platforms. */
   readonly allMetadata: boolean;
