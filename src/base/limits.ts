@@ -33,6 +33,8 @@ export const limits = {
   manifestEntries: 4096,
   /** An image reference: name (255 by the distribution spec), host, tag and digest. */
   referenceBytes: 1024,
+  /** Manifests and indexes of one image, all levels together. */
+  imageDocuments: 10_000,
   /** Depth of an index in an index in a pull or a check. */
   indexDepth: 8,
   /** A token or error body of a registry. */

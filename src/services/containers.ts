@@ -2,7 +2,8 @@
 import { create } from '@bufbuild/protobuf';
 import type { AnyValue } from '../base/any-value.ts';
 import { requireNamespace } from '../base/context.ts';
-import { parseContainerId } from '../base/identifiers.ts';
+import { wrap } from '../base/errors.ts';
+import { type ContainerId, parseContainerId } from '../base/identifiers.ts';
 import type { Container, ContainerStore, NewContainer } from '../core/containers/container-store.ts';
 import { anyFromWire } from '../wire/any.ts';
 import {
@@ -18,10 +19,19 @@ export interface ContainersServiceDependencies {
   readonly containers: ContainerStore;
 }
 
+/** With the words before the reason that containerd's clients show. */
+function checkedId(id: string): ContainerId {
+  try {
+    return parseContainerId(id);
+  } catch (error) {
+    throw wrap('create container failed validation: container.ID', error);
+  }
+}
+
 function fromWire(container: WireContainer | undefined): NewContainer {
   const given = required(container, 'container');
   return {
-    id: parseContainerId(given.id),
+    id: checkedId(given.id),
     labels: given.labels,
     image: given.image,
     runtime: { name: given.runtime?.name ?? '', options: anyFromWire(given.runtime?.options) },

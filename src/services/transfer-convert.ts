@@ -56,6 +56,7 @@ export const imageStoreFromWire = (store: ImageStore): ImageDestination => ({
   platforms: store.platforms.map(platformFromWire),
   allMetadata: store.allMetadata,
   manifestLimit: store.manifestLimit,
+  extraReferences: store.extraReferences,
   unpacks: store.unpacks.map(({ platform, snapshotter }) => ({
     platform: platform === undefined ? hostPlatform() : platformFromWire(platform),
     snapshotter: snapshotter === '' ? defaultSnapshotter : snapshotter,

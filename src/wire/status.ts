@@ -62,7 +62,8 @@ export function statusOf(thrown: unknown): Status {
   const { number, classText } = codes[error.code];
   const bare = error.message.toWellFormed();
   const withClass = bare === '' ? classText : `${bare}: ${classText}`;
-  const message = classText === '' || endsWithClass(bare, classText) ? bare : withClass;
+  // "task x not found" says it already; containerd does not say it twice.
+  const message = classText === '' || bare === classText || bare.endsWith(` ${classText}`) ? bare : withClass;
   return create(StatusSchema, { code: number, message, details: detailsOf(error) });
 }
 

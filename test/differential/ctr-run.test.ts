@@ -74,7 +74,6 @@ compareWithPeer('ctr run', [
     name: 'flags',
     steps: [
       pull,
-      step(`images pull --plain-http --snapshotter native ${image}`, { compare: 'status' }),
       ...flags.map(([flag, command], index) => ({
         args: ['run', '--rm', ...flag, image, `c${index}`, ...command],
       })),

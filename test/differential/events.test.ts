@@ -78,8 +78,12 @@ test('a subscriber hears the same events in the same order', async () => {
   await using registry = await startRegistry(['busybox']);
   await using ours = await startGantry();
   await using peer = await startPeer();
-  const expected = await listen(peer, registry);
-  const actual = await listen(ours, registry);
+  const heard = { peer: await listen(peer, registry), ours: await listen(ours, registry) };
+  assert.equal(heard.ours.filter(({ topic }) => topic === '/tasks/delete').length, 2);
+  // A shim of containerd may end before it has sent its last event; ours sends it always.
+  const [expected, actual] = [heard.peer, heard.ours].map((events) =>
+    events.filter(({ topic }) => topic !== '/tasks/delete'),
+  ) as [Heard[], Heard[]];
   assert.ok(expected.length > 20, `the peer published only ${expected.length} events`);
   assert.deepEqual(
     actual.map(({ topic }) => topic),

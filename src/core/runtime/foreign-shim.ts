@@ -1,5 +1,6 @@
 /** Shims that were not written by us, run by the standard shim protocol (containerd's runtime v2 README). */
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
+import { AnySchema } from '@bufbuild/protobuf/wkt';
 import type { AnyValue } from '../../base/any-value.ts';
 import { ContainerdError } from '../../base/errors.ts';
 import { runCommand } from '../../platform/command.ts';
@@ -35,15 +36,33 @@ interface ShimCall {
 }
 
 /**
- * Runs `start`. The parameters go both ways that shims read them: as flags and environment, and as protobuf on stdin.
+ * Runs `start` as containerd up to 2.2 does: flags and environment, and the runtime options as an Any on stdin. Later
+ * versions write BootstrapParams there, which the shim of 1.6 refuses; a shim that knows only them gets them second.
  * Errors: what the shim printed, as Unknown; as parseShimAnswer.
  */
 export async function startForeignShim(
   processes: ProcessOperations,
   call: ShimCall & { readonly options: AnyValue | undefined },
 ): Promise<ShimAddress> {
-  const { bundle, daemon, options } = call;
-  const stdin = toBinary(
+  const { options } = call;
+  const asAny = options === undefined ? new Uint8Array() : toBinary(AnySchema, anyToWire(options));
+  try {
+    return parseShimAnswer(await run(processes, call, ['start'], asAny));
+  } catch (error) {
+    try {
+      return parseShimAnswer(await run(processes, call, ['start'], bootstrapParams(call)));
+    } catch {
+      throw error;
+    }
+  }
+}
+
+function bootstrapParams({
+  bundle,
+  daemon,
+  options,
+}: ShimCall & { options: AnyValue | undefined }): Uint8Array {
+  return toBinary(
     BootstrapParamsSchema,
     create(BootstrapParamsSchema, {
       instanceId: bundle.id,
@@ -55,7 +74,6 @@ export async function startForeignShim(
       extensions: options === undefined ? [] : [{ value: anyToWire(options) }],
     }),
   );
-  return parseShimAnswer(await run(processes, call, ['start'], stdin));
 }
 
 /** Runs `delete`: the clean-up after a shim that is gone. Answers how the container ended, as far as the shim knows. */

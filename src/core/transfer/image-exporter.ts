@@ -4,7 +4,7 @@
  */
 import type { NamespacedContext } from '../../base/context.ts';
 import { digestAlgorithm, digestHex } from '../../base/digest.ts';
-import { ContainerdError, hasCode, invalidArgument } from '../../base/errors.ts';
+import { ContainerdError, hasCode, invalidArgument, unimplemented } from '../../base/errors.ts';
 import { parseImageName } from '../../base/identifiers.ts';
 import { limits } from '../../base/limits.ts';
 import { instantOfNs } from '../../base/time.ts';
@@ -19,12 +19,16 @@ import type { Image, ImageStore } from '../images/image-store.ts';
 import { childrenOf, hasChildren, readManifestOrIndex } from './image-content.ts';
 import { chosenEntries, type PlatformChoice, platformChoice } from './platform-choice.ts';
 import { ProgressReport } from './progress-report.ts';
-import type { ProgressSink } from './transfer.ts';
+import type { ImageDestination, ProgressSink } from './transfer.ts';
 import type { ArchiveDestination } from './transfer-archive.ts';
 
 export interface ImageExporterDependencies {
   readonly content: ContentStore;
   readonly images: ImageStore;
+}
+
+interface ExportedImage extends ExportTree {
+  readonly image: Image;
 }
 
 interface ExportTree {
@@ -41,19 +45,25 @@ export class ImageExporter {
     this.#deps = dependencies;
   }
 
-  /** Errors: NotFound (image, content of it), Unavailable when the receiver leaves. */
+  /**
+   * One archive of all images named, by `name` and by `extraReferences`.
+   * Errors: InvalidArgument (no name), NotFound (image, content of it), Unavailable when the receiver leaves.
+   */
   async export(
     ctx: NamespacedContext,
-    from: { readonly name: string },
+    from: Pick<ImageDestination, 'name' | 'extraReferences'>,
     to: ArchiveDestination,
     progress: ProgressSink,
   ): Promise<void> {
     const report = new ProgressReport(progress);
     report.stage('Exporting');
-    const image = await this.#deps.images.get(ctx, parseImageName(from.name));
     // All of it is looked for before the first byte goes: half an archive is no archive.
-    const tree = await this.#collect(ctx, image.target, to);
-    await to.write(this.#archive(ctx, image, tree, to));
+    const exported: ExportedImage[] = [];
+    for (const name of exportedNames(from)) {
+      const image = await this.#deps.images.get(ctx, parseImageName(name));
+      exported.push({ image, ...(await this.#collect(ctx, image.target, to)) });
+    }
+    await to.write(this.#archive(ctx, exported, to));
     report.stage('Completed export');
   }
 
@@ -115,17 +125,17 @@ export class ImageExporter {
 
   async *#archive(
     ctx: NamespacedContext,
-    image: Image,
-    tree: ExportTree,
+    exported: readonly ExportedImage[],
     to: ArchiveDestination,
   ): AsyncGenerator<Uint8Array, void> {
+    const digests = new Set(exported.flatMap(({ pieces }) => pieces.map(({ digest }) => digest)));
     yield* directory('blobs/');
-    for (const algorithm of new Set(tree.pieces.map(({ digest }) => digestAlgorithm(digest))))
+    for (const algorithm of new Set([...digests].map(digestAlgorithm)))
       yield* directory(`blobs/${algorithm}/`);
-    for (const { digest } of tree.pieces) yield* this.#blob(ctx, digest);
-    yield* jsonFile('index.json', indexOf(image));
-    if (!to.skipCompatibilityManifest && tree.manifests.length > 0)
-      yield* jsonFile('manifest.json', dockerManifests(image, tree.manifests));
+    for (const digest of digests) yield* this.#blob(ctx, digest);
+    yield* jsonFile('index.json', indexOf(exported.map(({ image }) => image)));
+    const loadable = exported.flatMap(dockerManifests);
+    if (!to.skipCompatibilityManifest && loadable.length > 0) yield* jsonFile('manifest.json', loadable);
     yield* jsonFile('oci-layout', { imageLayoutVersion: '1.0.0' });
     yield tarEnd();
   }
@@ -173,22 +183,22 @@ function* jsonFile(path: string, value: unknown): Generator<Uint8Array, void> {
   yield tarPadding(bytes.byteLength);
 }
 
-function indexOf({ name, target }: Image): unknown {
-  const reference = tryReference(name);
-  const annotations = {
-    ...target.annotations,
-    'io.containerd.image.name': name,
-    ...(reference?.tag !== undefined && { 'org.opencontainers.image.ref.name': reference.tag }),
-  };
-  return {
-    schemaVersion: 2,
-    mediaType: mediaTypes.ociIndex,
-    manifests: [descriptorJson({ ...target, annotations })],
-  };
-}
+const indexOf = (images: readonly Image[]): unknown => ({
+  schemaVersion: 2,
+  mediaType: mediaTypes.ociIndex,
+  manifests: images.map(({ name, target }) => {
+    const tag = tryReference(name)?.tag;
+    const annotations = {
+      ...target.annotations,
+      'io.containerd.image.name': name,
+      ...(tag !== undefined && { 'org.opencontainers.image.ref.name': tag }),
+    };
+    return descriptorJson({ ...target, annotations });
+  }),
+});
 
-function dockerManifests({ name }: Image, manifests: readonly ImageManifest[]): unknown {
-  const reference = tryReference(name);
+function dockerManifests({ image, manifests }: ExportedImage): unknown[] {
+  const reference = tryReference(image.name);
   const tags = reference?.tag === undefined ? [] : [familiarReference(reference)];
   return manifests.map(({ config, layers }, position) => ({
     Config: blobPath(config.digest),
@@ -196,6 +206,18 @@ function dockerManifests({ name }: Image, manifests: readonly ImageManifest[]): 
     RepoTags: position === 0 ? tags : [],
     Layers: layers.map(({ digest }) => blobPath(digest)),
   }));
+}
+
+/** Errors: InvalidArgument, Unimplemented (prefixes, as in containerd). */
+function exportedNames({
+  name,
+  extraReferences = [],
+}: Pick<ImageDestination, 'name' | 'extraReferences'>): string[] {
+  if (extraReferences.some(({ isPrefix }) => isPrefix))
+    throw unimplemented('export of all images with a prefix: name each of them');
+  const names = [...(name === '' ? [] : [name]), ...extraReferences.map((reference) => reference.name)];
+  if (names.length === 0) throw invalidArgument('no image to export was named');
+  return [...new Set(names)];
 }
 
 /** Image names are any text; only some are references. */

@@ -50,6 +50,8 @@ export class ImageFetch {
   readonly #group: TaskGroup;
   /** Each piece is fetched once in this transfer, however often it is mentioned. */
   readonly #fetches = new Map<Digest, Promise<void>>();
+  /** Indexes that name each other many times over must not multiply. */
+  readonly #seen = new Set<string>();
   #unpacked = 0;
 
   constructor(ctx: NamespacedContext, dependencies: ImageFetchDependencies, options: ImageFetchOptions) {
@@ -71,15 +73,26 @@ export class ImageFetch {
       throw invalidArgument(
         `more than ${limits.indexDepth} indexes within each other, at ${descriptor.digest}`,
       );
-    if (hasChildren(descriptor)) checkDocumentSize(descriptor);
+    if (!hasChildren(descriptor)) return this.#fetch(descriptor);
+    checkDocumentSize(descriptor);
+    if (!this.#isNew(descriptor)) return;
     await this.#fetch(descriptor);
-    if (!hasChildren(descriptor)) return;
     const document = await readManifestOrIndex(this.#deps.content, this.#ctx, descriptor);
     await this.#labelChildren(descriptor, document);
     this.#deps.report.setChildren(descriptor, childrenOf(document));
     if (document.kind === 'manifest') return this.#bringManifest(descriptor, document);
     const entries = chosenEntries(document, this.#options.platforms, descriptor.digest);
     await this.#all(entries.map((entry) => () => this.#bring(entry, depth + 1)));
+  }
+
+  /** Errors: InvalidArgument for more documents than an image may have. */
+  #isNew(descriptor: Descriptor): boolean {
+    const key = `${descriptor.digest} ${wantsLayers(descriptor, this.#options.platforms)}`;
+    if (this.#seen.has(key)) return false;
+    if (this.#seen.size >= limits.imageDocuments)
+      throw invalidArgument(`the image has more than the ${limits.imageDocuments} manifests allowed`);
+    this.#seen.add(key);
+    return true;
   }
 
   async #bringManifest(descriptor: Descriptor, manifest: ImageManifest): Promise<void> {
