@@ -80,7 +80,7 @@ export function exportFromWire(
       try {
         await sendBytes(stream, bytes);
       } finally {
-        stream.close();
+        await stream.close();
       }
     },
     platforms: wire.platforms.map(platformFromWire),
@@ -166,7 +166,7 @@ export function progressStream(ctx: NamespacedContext, streams: StreamManager, i
       state.ended = true;
       wake?.resolve();
       await sending;
-      stream.close();
+      await stream.close();
     },
   };
 }

@@ -30,7 +30,10 @@ export async function* receiveBytes(stream: ValueStream): AsyncGenerator<Uint8Ar
   }
 }
 
-/** Sends all of `bytes` as the receiver grants, and closes the stream. Errors: Unavailable when it leaves early. */
+/**
+ * Sends all of `bytes` as the receiver grants, and closes the stream; when it resolves, the receiver's side of the
+ * connection has all of it, so an answer that goes out after is not read before. Errors: Unavailable when it leaves.
+ */
 export async function sendBytes(stream: ValueStream, bytes: AsyncIterable<Uint8Array>): Promise<void> {
   try {
     let windowBytes = 0;
@@ -42,8 +45,10 @@ export async function sendBytes(stream: ValueStream, bytes: AsyncIterable<Uint8A
         windowBytes -= size;
         sent += size;
       }
+    // The protocol waits for each message before it takes the next: this one makes it wait for the last with data.
+    await stream.send(packAny(DataSchema, {}));
   } finally {
-    stream.close();
+    await stream.close();
   }
 }
 

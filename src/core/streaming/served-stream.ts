@@ -15,6 +15,7 @@ const maxWaiting = 64;
 export class ServedStream implements ValueStream {
   readonly #incoming: AsyncIterator<AnyValue>;
   readonly #outgoing = new AsyncQueue<AnyValue>();
+  readonly #ended = deferred();
   #room: Deferred | undefined;
   #closed = false;
 
@@ -37,10 +38,15 @@ export class ServedStream implements ValueStream {
     return step.done === true ? undefined : step.value;
   }
 
-  close(): void {
-    this.#closed = true;
-    this.#outgoing.end();
-    this.#room?.resolve();
+  async close(): Promise<void> {
+    this.#shut();
+    await this.#ended.promise;
+  }
+
+  /** The call is over, whatever was still to be sent. */
+  abandon(): void {
+    this.#shut();
+    this.#ended.resolve();
   }
 
   /** What the client is to get, until somebody closes the stream. */
@@ -52,7 +58,13 @@ export class ServedStream implements ValueStream {
         yield value;
       }
     } finally {
-      this.close();
+      this.abandon();
     }
+  }
+
+  #shut(): void {
+    this.#closed = true;
+    this.#outgoing.end();
+    this.#room?.resolve();
   }
 }

@@ -12,8 +12,8 @@ export interface ValueStream {
   send(value: AnyValue): Promise<void>;
   /** The next value; undefined at the end. One caller at a time. */
   receive(): Promise<AnyValue | undefined>;
-  /** Ends it for both sides, after what was sent. */
-  close(): void;
+  /** Ends it for both sides, after what was sent; resolves when all of that has been handed to the protocol. */
+  close(): Promise<void>;
 }
 
 export class StreamManager {

@@ -42,20 +42,47 @@ export class ContentFetcher {
    * Errors: FailedPrecondition (other digest or size), NotFound, Unauthenticated, Unavailable, Canceled.
    */
   async fetch(ctx: NamespacedContext, descriptor: Descriptor): Promise<void> {
-    const { report, blobLocks, onStored } = this.#deps;
+    const { report, blobLocks, onStored, downloads } = this.#deps;
     using _ = await blobLocks.acquire(`blob://${descriptor.digest}`, { signal: ctx.signal });
-    const writer = await this.#openWriter(ctx, descriptor);
-    if (writer === undefined) {
-      await this.#labelExisting(ctx, descriptor);
-      report.exists(descriptor);
-      return;
-    }
-    await using open = writer;
-    report.waiting(descriptor);
-    await this.#download(ctx, descriptor, open);
-    await this.#commit(ctx, descriptor, open);
+    const isThere = await this.#isThere(ctx, descriptor);
+    if (!isThere) report.waiting(descriptor);
+    // Before the ingest is opened: an image may have more layers than we may have descriptors.
+    using _permit = isThere ? undefined : await permitOf(downloads, ctx.signal);
+    if ((await this.#store(ctx, descriptor)) === 'exists') return report.exists(descriptor);
     onStored();
     report.complete(descriptor);
+  }
+
+  async #store(ctx: NamespacedContext, descriptor: Descriptor): Promise<'exists' | 'stored'> {
+    for (;;) {
+      await using writer = await this.#openWriter(ctx, descriptor);
+      if (writer === undefined) {
+        await this.#labelExisting(ctx, descriptor);
+        return 'exists';
+      }
+      const isResumed = writer.status().offsetBytes > 0;
+      try {
+        await this.#download(ctx, descriptor, writer);
+        await this.#commit(ctx, descriptor, writer);
+        return 'stored';
+      } catch (error) {
+        if (!hasCode(error, 'FailedPrecondition')) throw error;
+        // Wrong bytes must not be where the next try begins; they may be those of an earlier one.
+        await this.#discard(ctx, descriptor, writer);
+        if (!isResumed) throw error;
+        ctx.log.info({ digest: descriptor.digest, reason: String(error) }, 'download starts anew');
+      }
+    }
+  }
+
+  async #isThere(ctx: NamespacedContext, { digest }: Descriptor): Promise<boolean> {
+    try {
+      await this.#deps.content.info(ctx, digest);
+      return true;
+    } catch (error) {
+      if (hasCode(error, 'NotFound')) return false;
+      throw error;
+    }
   }
 
   /** Undefined when the blob is there; it has joined the lease then. */
@@ -84,7 +111,6 @@ export class ContentFetcher {
   async #download(ctx: NamespacedContext, descriptor: Descriptor, writer: ContentWriter): Promise<void> {
     if (writer.status().offsetBytes > descriptor.sizeBytes) await writer.truncate(0);
     if (writer.status().offsetBytes === descriptor.sizeBytes) return;
-    using _ = await permitOf(this.#deps.downloads, ctx.signal);
     for (let failures = 0; ; ) {
       const before = writer.status().offsetBytes;
       try {
@@ -92,7 +118,8 @@ export class ContentFetcher {
         return;
       } catch (error) {
         checkSignal(ctx.signal);
-        failures = writer.status().offsetBytes > before ? 1 : failures + 1;
+        const gained = writer.status().offsetBytes - before;
+        failures = gained >= limits.registryProgressBytes ? 1 : failures + 1;
         if (!hasCode(error, 'Unavailable') || failures >= limits.registryAttempts) throw error;
         ctx.log.info(
           { digest: descriptor.digest, offset: writer.status().offsetBytes, reason: String(error) },
@@ -134,8 +161,6 @@ export class ContentFetcher {
       });
     } catch (error) {
       if (hasCode(error, 'AlreadyExists')) return this.#labelExisting(ctx, descriptor);
-      // Wrong bytes must not be where the next try begins.
-      if (hasCode(error, 'FailedPrecondition')) await this.#discard(ctx, descriptor, writer);
       throw wrap(`content of ${reference.host}/${reference.repository}`, error);
     }
   }

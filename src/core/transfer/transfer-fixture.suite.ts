@@ -1,0 +1,179 @@
+/** Transfers over a metadata store, the native snapshotter and the walking differ, with a registry in this process. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { background, type NamespacedContext, withNamespace } from '../../base/context.ts';
+import type { Digest } from '../../base/digest.ts';
+import { parseNamespace, parseSnapshotKey } from '../../base/identifiers.ts';
+import { silentLogger } from '../../base/logger.ts';
+import type { Descriptor } from '../../oci/descriptor.ts';
+import { hostPlatform } from '../../oci/platform.ts';
+import type { Mount } from '../../platform/mount.ts';
+import type { Platform as OsPlatform } from '../../platform/platform.ts';
+import { selectPlatform } from '../../platform/select.ts';
+import { TestRegistry, type TestRegistryOptions } from '../../testing/registry/test-registry.ts';
+import { LocalContentStore } from '../content/local-store.ts';
+import type { ApplyOptions, CompareOptions, Differ } from '../diff/differ.ts';
+import { WalkingDiffer } from '../diff/walking-differ.ts';
+import { Exchange } from '../events/exchange.ts';
+import { Collector } from '../gc/collector.ts';
+import { Database } from '../metadata/database.ts';
+import { MetadataStore } from '../metadata/metadata.ts';
+import { metadataMigrations } from '../metadata/schema.ts';
+import { SnapshotRecordStore } from '../metadata/snapshot-records.ts';
+import { Registry } from '../registry/registry.ts';
+import { NativeSnapshotter } from '../snapshots/native.ts';
+import type { SnapshotInfo } from '../snapshots/snapshotter.ts';
+import { ImageTransfers } from './image-transfers.ts';
+import type { ImageDestination, RegistryEndpoint, TransferProgress } from './transfer.ts';
+
+/** Remembers what was applied. */
+class WatchedDiffer implements Differ {
+  readonly applied: Digest[] = [];
+  readonly #differ: Differ;
+
+  constructor(differ: Differ) {
+    this.#differ = differ;
+  }
+
+  apply(ctx: NamespacedContext, layer: Descriptor, mounts: readonly Mount[], options: ApplyOptions) {
+    this.applied.push(layer.digest);
+    return this.#differ.apply(ctx, layer, mounts, options);
+  }
+
+  compare(
+    ctx: NamespacedContext,
+    lower: readonly Mount[],
+    upper: readonly Mount[],
+    options: CompareOptions,
+  ): Promise<Descriptor> {
+    return this.#differ.compare(ctx, lower, upper, options);
+  }
+}
+
+export type PullRequest = Partial<ImageDestination> &
+  Pick<RegistryEndpoint, 'credentials' | 'hostsDir'> & { readonly ctx?: NamespacedContext };
+
+export class TransferFixture implements AsyncDisposable {
+  readonly remote: TestRegistry;
+  readonly store: MetadataStore;
+  readonly differ: WatchedDiffer;
+  readonly transfers: ImageTransfers;
+  readonly collector: Collector;
+  readonly ctx: NamespacedContext;
+  /** Of all transfers, in order. */
+  readonly progress: TransferProgress[] = [];
+  readonly #cleanup: AsyncDisposableStack;
+
+  private constructor(remote: TestRegistry, platform: OsPlatform, cleanup: AsyncDisposableStack) {
+    this.#cleanup = cleanup;
+    this.remote = remote;
+    const directory = mkdtempSync(join(tmpdir(), 'gantry-transfer-'));
+    cleanup.defer(() => rmSync(directory, { recursive: true, force: true }));
+    const database = cleanup.use(new Database(join(directory, 'meta.db'), metadataMigrations));
+    const records = cleanup.use(new SnapshotRecordStore(':memory:'));
+    const backend = new NativeSnapshotter(
+      { records, platform, log: silentLogger },
+      { root: join(directory, 'native') },
+    );
+    this.store = new MetadataStore(
+      {
+        database,
+        contentStore: new LocalContentStore(join(directory, 'content')),
+        snapshotters: new Map([['native', backend]]),
+        events: new Exchange(),
+      },
+      { contentSharing: 'shared' },
+    );
+    this.collector = new Collector({ store: this.store });
+    const { content, images, leases } = this.store;
+    const walking = new WalkingDiffer(
+      { content, platform, log: silentLogger },
+      { tempRoot: join(directory, 'mounts') },
+    );
+    cleanup.use(walking);
+    this.differ = new WatchedDiffer(walking);
+    const registry = cleanup.use(
+      new Registry(
+        { log: silentLogger },
+        { hostsRoots: [], http: { userAgent: 'test' }, retry: { backoffMs: 1 } },
+      ),
+    );
+    this.transfers = new ImageTransfers(
+      {
+        content,
+        images,
+        leases,
+        snapshotters: new Map([['native', this.store.snapshotter('native')]]),
+        differs: [this.differ],
+        registry,
+      },
+      { maxConcurrentDownloads: 3, maxConcurrentUploads: 3 },
+    );
+    this.ctx = this.within('default');
+  }
+
+  static async make(options: TestRegistryOptions = {}): Promise<TransferFixture> {
+    await using cleanup = new AsyncDisposableStack();
+    const remote = cleanup.use(await TestRegistry.start(options));
+    const fixture = new TransferFixture(remote, await selectPlatform(), cleanup.move());
+    return fixture;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#cleanup.disposeAsync();
+  }
+
+  within(namespace: string, signal?: AbortSignal): NamespacedContext {
+    const ctx = withNamespace(background(silentLogger), parseNamespace(namespace));
+    return signal === undefined ? ctx : { ...ctx, signal };
+  }
+
+  reference(tag = 'sample:latest'): string {
+    return `${this.remote.host}/${tag}`;
+  }
+
+  /** This machine's platform, unpacked, unless `request` says otherwise. */
+  pull(
+    request: PullRequest = {},
+    reference = this.reference(),
+  ): Promise<{ name: string; target: Descriptor }> {
+    const { ctx = this.ctx, credentials, hostsDir, ...into } = request;
+    return this.transfers.puller.pull(
+      ctx,
+      { reference, ...(credentials && { credentials }), ...(hostsDir && { hostsDir }) },
+      {
+        name: '',
+        labels: {},
+        platforms: [hostPlatform()],
+        allMetadata: false,
+        manifestLimit: 0,
+        unpacks: [{ snapshotter: 'native' }],
+        ...into,
+      },
+      (step) => this.progress.push(step),
+    );
+  }
+
+  async snapshots(ctx = this.ctx): Promise<SnapshotInfo[]> {
+    return Array.fromAsync(this.store.snapshotter('native').list(ctx, []));
+  }
+
+  async digests(ctx = this.ctx): Promise<Digest[]> {
+    return (await Array.fromAsync(this.store.content.list(ctx, []))).map(({ digest }) => digest);
+  }
+
+  /** The directory of a committed snapshot, by a view that stays until the end. */
+  async rootOf(chainId: Digest): Promise<string> {
+    const key = parseSnapshotKey(`view ${chainId}`);
+    const [mount] = await this.store
+      .snapshotter('native')
+      .view(this.ctx, key, { parent: parseSnapshotKey(chainId) });
+    return mount?.source ?? '';
+  }
+
+  /** GETs of this content that were answered by the registry. */
+  requestsFor(digest: Digest): TestRegistry['requests'] {
+    return this.remote.requests.filter(({ method, path }) => method === 'GET' && path.includes(digest));
+  }
+}
