@@ -45,6 +45,8 @@ export const limits = {
   registryAttempts: 5,
   registryBackoffMs: 250,
   registryBackoffMaxMs: 15_000,
+  /** What a download must have gained before it was cut, for its tries to be counted anew. */
+  registryProgressBytes: 1024 * 1024,
   /** A Retry-After beyond this is an error at once: nobody waits that long in a pull. */
   registryRetryAfterMaxMs: 60_000,
   /** TCP and TLS to a registry; hosts.toml may say otherwise. */
