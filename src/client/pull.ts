@@ -108,6 +108,8 @@ export class Pull implements AsyncIterable<TransferProgress> {
       name: this.#reference,
       labels: { ...labels },
       platforms: [platform],
+      // Makes it an error that the image has none for it.
+      manifestLimit: 1,
       unpacks: snapshotter === false ? [] : [{ snapshotter, platform }],
     });
     await this.#scope

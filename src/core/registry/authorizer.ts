@@ -10,7 +10,7 @@ import { ContainerdError, permissionDenied, unavailable } from '../../base/error
 import { readBody, readErrorMessage } from '../../wire/http/body.ts';
 import type { HttpRequest, HttpResponse, Send } from '../../wire/http/message.ts';
 import { redactUrl, tameText } from '../../wire/http/redact.ts';
-import type { Credentials, CredentialSource } from '../transfer/transfer.ts';
+import type { CredentialSource, Credentials } from '../transfer/transfer.ts';
 import { type Challenge, parseChallenges } from './challenge.ts';
 import type { RegistryHost } from './hosts.ts';
 import type { ResolutionTrace } from './resolution-trace.ts';

@@ -53,9 +53,11 @@ export class RegistryClient {
   async resolve({ signal }: { signal: AbortSignal }): Promise<Descriptor> {
     const { reference } = this.session;
     const { digest, tag } = reference;
+    if (digest === undefined && tag === undefined)
+      throw invalidArgument(`${reference.text} names no object: add a tag or a digest, as in :latest`);
     const targets =
-      digest === undefined ? [`/manifests/${tag ?? 'latest'}`] : [`/manifests/${digest}`, `/blobs/${digest}`];
-    return this.session.firstOf('resolve', `resolve ${reference.text}`, signal, async (host) => {
+      digest === undefined ? [`/manifests/${tag}`] : [`/manifests/${digest}`, `/blobs/${digest}`];
+    return this.session.firstOf('resolve', reference.text, signal, async (host) => {
       for (const target of targets) {
         const descriptor = await this.#resolveAt(host, target, digest, signal);
         if (descriptor !== undefined) return descriptor;

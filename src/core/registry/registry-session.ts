@@ -224,6 +224,14 @@ function summary(
   const other = failures.filter(({ code }) => code !== 'NotFound');
   const weightiest = weights.find((code) => other.some((failure) => failure.code === code));
   const main = other.find(({ code }) => code === weightiest) ?? other[0] ?? first;
+  if (other.length === 0)
+    return new ContainerdError(
+      'NotFound',
+      failures.length === 1 ? what : `${what}: asked ${hostList(failures)}`,
+    );
   const told = failures.map(({ host, message }) => `${host.origin.host}: ${message}`).join('; ');
   return new ContainerdError(main.code, `${what}: ${told}`, { cause: main.cause });
 }
+
+const hostList = (failures: readonly HostFailure[]): string =>
+  failures.map(({ host }) => host.origin.host).join(', ');

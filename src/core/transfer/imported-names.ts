@@ -4,28 +4,26 @@ import type { ImageReferenceRule } from './transfer.ts';
 
 /**
  * A full name comes from `io.containerd.image.name`, or from `org.opencontainers.image.ref.name` with the prefix before
- * a bare tag. containerd's rules, so that its `ctr import` names the same.
+ * a bare tag; one that does not begin with the prefix counts only where the rule allows that. containerd's rules, so
+ * that its `ctr import` names the same.
  */
 export function importedNames(target: Descriptor, rules: readonly ImageReferenceRule[]): readonly string[] {
   const names = rules.flatMap((rule) => {
-    if (!rule.isPrefix) return rule.addDigest ? [`${rule.name}@${target.digest}`] : [rule.name];
+    const byDigest = rule.addDigest ? [`${rule.name}@${target.digest}`] : [];
+    if (!rule.isPrefix) return rule.addDigest ? byDigest : [rule.name];
     const name = annotatedName(target, rule);
-    if (!rule.addDigest) return name === '' ? [] : [name];
-    return rule.skipNamedDigest && name !== '' ? [] : [`${rule.name}@${target.digest}`];
+    if (name === '') return byDigest;
+    return rule.skipNamedDigest ? [name] : [name, ...byDigest];
   });
   return [...new Set(names)];
 }
 
-function annotatedName(
-  { annotations = {} }: Descriptor,
-  { name: prefix, allowOverwrite }: ImageReferenceRule,
-): string {
-  const full = annotations['io.containerd.image.name'] ?? '';
-  if (full !== '') return full;
-  const tag = annotations['org.opencontainers.image.ref.name'] ?? '';
-  if (tag === '') return '';
-  if (/[/:@]/.test(tag)) return allowOverwrite || hasPrefix(tag, prefix) ? tag : '';
-  return prefix === '' ? '' : `${prefix}:${tag}`;
+function annotatedName({ annotations = {} }: Descriptor, rule: ImageReferenceRule): string {
+  const { name: prefix, allowOverwrite } = rule;
+  const name =
+    annotations['io.containerd.image.name'] || annotations['org.opencontainers.image.ref.name'] || '';
+  if (/[/:@]/.test(name)) return allowOverwrite || hasPrefix(name, prefix) ? name : '';
+  return name === '' || prefix === '' ? '' : `${prefix}:${name}`;
 }
 
 const hasPrefix = (name: string, prefix: string): boolean =>

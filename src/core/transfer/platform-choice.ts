@@ -24,8 +24,9 @@ export interface PlatformChoice {
 }
 
 /**
- * Entries to go on with. One without a platform is always wanted: nothing speaks against it.
- * Errors: NotFound when the index has entries and none is wanted.
+ * Entries to go on with; one without a platform is always wanted, as nothing speaks against it. As in containerd, only
+ * a limit makes it an error that none is wanted: without one, what is left is an index without images.
+ * Errors: NotFound when there is a limit and none is wanted.
  */
 export function chosenEntries(
   index: ImageIndex,
@@ -34,18 +35,18 @@ export function chosenEntries(
 ): readonly Descriptor[] {
   const { matcher, limit, allMetadata } = choice;
   const fits = index.manifests.filter(({ platform }) => platform === undefined || matcher.matches(platform));
-  if (fits.length === 0 && index.manifests.length > 0) {
+  const candidates = allMetadata ? index.manifests : fits;
+  if (limit === 0) return candidates;
+  if (fits.length === 0) {
     const offered = index.manifests
       .map(({ platform }) => (platform === undefined ? '?' : formatPlatform(platform)))
       .join(', ');
     throw new ContainerdError(
       'NotFound',
-      `no match for platform ${choice.wanted} in manifest ${where}: it has ${offered}`,
+      `no match for platform ${choice.wanted} in manifest ${where}: it has ${offered || 'none'}`,
     );
   }
-  if (allMetadata) return index.manifests;
-  if (limit === 0) return fits;
-  return fits
+  return candidates
     .toSorted((a, b) =>
       a.platform === undefined || b.platform === undefined ? 0 : matcher.compare(a.platform, b.platform),
     )
