@@ -40,7 +40,11 @@ const program = new Command('gantryd')
   .option('--root <folder>', 'what outlives a reboot (default: /var/lib/gantry)')
   .option('--state <folder>', 'what does not (default: /run/gantry)')
   .option('-l, --log-level <level>', 'trace, debug, info, warn, error, fatal or panic')
-  .action((_options: unknown, command: Command) => serve(command.opts<CommandLine>()));
+  .action(async (_options: unknown, command: Command) => {
+    await serve(command.opts<CommandLine>());
+    // All is stopped and synced. What the loop still waits for, the exit of a shim that we started, is not ours to await.
+    process.exit(0);
+  });
 
 const config = program.command('config').description('show the configuration');
 config

@@ -70,6 +70,7 @@ function stable(value: unknown, paths: readonly string[]): unknown {
   return JSON.parse(
     result
       .replace(/snapshots\/\d+\//g, 'snapshots/N/')
+      .replace(/fifo\/\d+\//g, 'fifo/N/')
       .replace(/extract-\d+-[A-Za-z0-9_-]{4}/g, 'extract-KEY'),
   ) as unknown;
 }

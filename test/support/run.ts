@@ -11,6 +11,8 @@ export interface RunOptions {
   readonly env?: Readonly<Record<string, string>>;
   readonly cwd?: string;
   readonly input?: string | Uint8Array;
+  /** Standard input stays open until the program ends: script(1) gives up at its end. */
+  readonly keepInputOpen?: boolean;
   /** A test that would hang says which command it hung in. */
   readonly timeoutMs?: number;
 }
@@ -44,7 +46,8 @@ export function attempt(file: string, args: readonly string[], options: RunOptio
       },
     );
     child.stdin?.on('error', () => {});
-    child.stdin?.end(options.input);
+    if (options.input !== undefined) child.stdin?.write(options.input);
+    if (options.keepInputOpen !== true) child.stdin?.end();
   });
 }
 

@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import { startGantry } from '../support/daemon.ts';
 import { peerBinaries } from '../support/peers.ts';
 import { startRegistry } from '../support/registry.ts';
+import { exitStatus } from '../support/task-state.ts';
 import { until } from '../support/until.ts';
 
 for (const shim of [
@@ -35,6 +36,7 @@ for (const shim of [
     assert.match(await daemon.ctr('tasks', 'ls'), /stays\s+\d+\s+RUNNING/);
     await daemon.ctr('tasks', 'kill', '-s', 'SIGKILL', 'stays');
     await until('it is stopped', async () => (await daemon.ctr('tasks', 'ls')).includes('STOPPED'));
-    assert.equal((await daemon.ctr.attempt(['tasks', 'rm', 'stays'])).status, 137);
+    assert.equal(await exitStatus(daemon, 'stays'), 137);
+    await daemon.ctr.attempt(['tasks', 'rm', 'stays']);
     await daemon.ctr('containers', 'rm', 'stays');
   });

@@ -66,32 +66,31 @@ describe('streams of containers', { concurrency: 1 }, () => {
     }
   });
 
-  test('a terminal has its size, echoes, and ends with the shell', async () => {
-    const command = [daemon.ctr.binary, '-a', daemon.address, 'run', '--rm', '-t', image, 'term', 'sh'].join(
-      ' ',
-    );
-    const { stdout } = await attempt('script', ['-qec', `stty rows 33 cols 101; ${command}`, '/dev/null'], {
-      input: 'tty\nstty size\nexit 5\n',
-    });
-    assert.match(stdout, /\/dev\/pts\/0/);
-    assert.match(stdout, /33 101/);
-  });
+  /** Runs ctr within a terminal of 33 rows and 101 columns. */
+  const inTerminal = async (...args: string[]): Promise<string> => {
+    const words = [daemon.ctr.binary, '-a', daemon.address, ...args].map((word) => `'${word}'`);
+    const line = `stty rows 33 cols 101; ${words.join(' ')}`;
+    const { stdout } = await attempt('script', ['-qec', line, '/dev/null'], { keepInputOpen: true });
+    return stdout;
+  };
 
-  test('a terminal with much output loses none of it', async () => {
-    const command = [
-      daemon.ctr.binary,
-      '-a',
-      daemon.address,
+  test('a terminal has its device and its size', async () => {
+    const shown = await inTerminal(
       'run',
       '--rm',
       '-t',
       image,
-      'term2',
-      'seq',
-      '1',
-      '20000',
-    ];
-    const { stdout } = await attempt('script', ['-qec', command.join(' '), '/dev/null'], {});
+      'term',
+      'sh',
+      '-c',
+      'sleep 0.5; tty; stty size',
+    );
+    assert.match(shown, /\/dev\/pts\/0/);
+    assert.match(shown, /33 101/);
+  });
+
+  test('a terminal with much output loses none of it', async () => {
+    const stdout = await inTerminal('run', '--rm', '-t', image, 'term2', 'seq', '1', '20000');
     const lines = stdout.split('\r\n').filter((line) => /^\d+$/.test(line));
     assert.equal(lines.length, 20_000);
   });

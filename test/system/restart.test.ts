@@ -6,6 +6,7 @@ import { test } from 'node:test';
 import { type Daemon, startGantry } from '../support/daemon.ts';
 import { startRegistry } from '../support/registry.ts';
 import { attempt } from '../support/run.ts';
+import { exitStatus } from '../support/task-state.ts';
 import { until } from '../support/until.ts';
 
 const stops: Readonly<Record<string, (daemon: Daemon) => Promise<unknown>>> = {
@@ -49,14 +50,16 @@ for (const [how, end] of Object.entries(stops))
     assert.match(list, /stays\s+\d+\s+RUNNING/);
     assert.match(list, /leaves\s+\d+\s+STOPPED/);
     assert.equal(await pidOf(daemon, 'stays'), stays);
-    assert.equal((await daemon.ctr.attempt(['tasks', 'rm', 'leaves'])).status, 7);
+    assert.equal(await exitStatus(daemon, 'leaves'), 7);
+    await daemon.ctr.attempt(['tasks', 'rm', 'leaves']);
     assert.equal(
       await daemon.ctr('tasks', 'exec', '--exec-id', 'e1', 'stays', 'echo', 'still here'),
       'still here\n',
     );
     await daemon.ctr('tasks', 'kill', '-s', 'SIGKILL', 'stays');
     await until('it is stopped', async () => (await daemon.ctr('tasks', 'ls')).includes('STOPPED'));
-    assert.equal((await daemon.ctr.attempt(['tasks', 'rm', 'stays'])).status, 137);
+    assert.equal(await exitStatus(daemon, 'stays'), 137);
+    await daemon.ctr.attempt(['tasks', 'rm', 'stays']);
   });
 
 test('attach works after a restart of the daemon', async () => {

@@ -102,8 +102,12 @@ export class TarReader {
     }
   }
 
-  /** The stream is over. Errors: InvalidArgument when it ends inside an entry. */
+  /**
+   * The stream is over. Errors: InvalidArgument when it ends inside an entry. Padding may be missing after the last
+   * file, as it is in layers of umoci: nothing of the file is, and Go's reader takes it too.
+   */
   end(): void {
+    if (this.#state.at === 'padding' && this.#state.closesEntry) this.#enterPadding(0, true);
     const { at } = this.#state;
     const complete = at === 'done' || at === 'closing' || (at === 'header' && this.#blockFilled === 0);
     const pending = this.#records.length > 0 || this.#longPath !== undefined || this.#longLink !== undefined;

@@ -166,3 +166,26 @@ void it('reads sizes past 8 GiB in base 256', () => {
   assert.deepEqual(sizes, [20_000_000_000]);
   assert.throws(() => reader.end(), /ends in the middle/);
 });
+
+it('takes a last file without padding, but not one without its last byte', () => {
+  const entry: TarEntry = {
+    kind: 'file',
+    path: 'file',
+    linkPath: '',
+    mode: 0o644,
+    uid: 0,
+    gid: 0,
+    sizeBytes: 700,
+    modifiedAt: instantOfNs(0n),
+    deviceMajor: 0,
+    deviceMinor: 0,
+    xattrs: new Map(),
+  };
+  const data = Buffer.alloc(700, 'x');
+  const bytes = Buffer.concat([tarEntryHeader(entry), data]);
+  for (const paddingBytes of [0, 1, 323, 324]) {
+    const [file] = readAll(Buffer.concat([bytes, Buffer.alloc(paddingBytes)]), 512);
+    assert.deepEqual(file?.data, data);
+  }
+  assert.throws(() => readAll(bytes.subarray(0, -1), 512), /ends in the middle/);
+});

@@ -3,9 +3,21 @@
  * as containerd's: `<state>/<namespace>/<id>` with config.json, rootfs, and what a restarted daemon needs to find the
  * shim again; `work` beside it under the root, which lives until the task is deleted.
  *
- * A bundle without bootstrap.json belongs to a create that never came to its end.
+ * A bundle without bootstrap.json belongs to a create that never came to its end. Whatever is still mounted below a
+ * bundle is unmounted before anything is removed: the root filesystem there is the container's data.
  */
-import { chmod, mkdir, open, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import {
+  chmod,
+  chown,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
 import path from 'node:path';
 import { hasCode } from '../../base/errors.ts';
 import {
@@ -15,6 +27,7 @@ import {
   parseNamespace,
 } from '../../base/identifiers.ts';
 import { fromNodeError } from '../../platform/errno.ts';
+import type { MountOperations } from '../../platform/platform.ts';
 import type { ShimAddress } from './shim-address.ts';
 
 export interface Bundle {
@@ -25,17 +38,21 @@ export interface Bundle {
 
 /** How the task's runtime was found, kept for the clean-up after a dead shim. */
 export interface RuntimeRecord {
-  readonly name: string;
   /** Absolute path of the shim; "" for the built-in one. */
   readonly shimPath: string;
 }
 
 export class BundleStore {
+  readonly #mounts: Pick<MountOperations, 'unmountAll'>;
   readonly #root: string;
   readonly #state: string;
 
   /** Both are directories of the plugin's own; identifiers make safe names below them. */
-  constructor({ root, state }: { root: string; state: string }) {
+  constructor(
+    { mounts }: { readonly mounts: Pick<MountOperations, 'unmountAll'> },
+    { root, state }: { readonly root: string; readonly state: string },
+  ) {
+    this.#mounts = mounts;
     this.#root = root;
     this.#state = state;
   }
@@ -65,7 +82,12 @@ export class BundleStore {
     await mkdir(path.join(bundle.path, 'rootfs'), { mode: 0o711 });
     await chmod(path.join(bundle.path, 'rootfs'), 0o711);
     await writeFile(path.join(bundle.path, 'config.json'), spec, { mode: 0o600 });
-    await writeFile(path.join(bundle.path, 'runtime'), runtime.name, { mode: 0o600 });
+    const group = rootGroupOf(spec);
+    if (group !== undefined) {
+      // Root of the container's user namespace has to reach its root filesystem.
+      await chown(bundle.path, 0, group);
+      await chmod(bundle.path, 0o710);
+    }
     if (runtime.shimPath !== '')
       await writeFile(path.join(bundle.path, 'shim-binary-path'), runtime.shimPath, { mode: 0o600 });
     undo.move();
@@ -83,27 +105,28 @@ export class BundleStore {
 
   async address({ path: directory }: Bundle): Promise<ShimAddress | undefined> {
     const text = await readIfThere(path.join(directory, 'bootstrap.json'));
-    return text === undefined ? undefined : (JSON.parse(text) as ShimAddress);
+    if (text !== undefined) return JSON.parse(text) as ShimAddress;
+    // Of a shim that containerd 1.6 or earlier started here.
+    const address = await readIfThere(path.join(directory, 'address'));
+    return address === undefined ? undefined : { version: 2, address: address.trim(), protocol: 'ttrpc' };
   }
 
   async runtime({ path: directory }: Bundle): Promise<RuntimeRecord> {
-    return {
-      name: (await readIfThere(path.join(directory, 'runtime'))) ?? '',
-      shimPath: (await readIfThere(path.join(directory, 'shim-binary-path'))) ?? '',
-    };
+    return { shimPath: (await readIfThere(path.join(directory, 'shim-binary-path'))) ?? '' };
   }
 
-  /** Takes the bundle and its work directory away. The root filesystem must be unmounted. */
+  /** Takes the bundle and its work directory away, and what is mounted there before. */
   async remove(bundle: Bundle): Promise<void> {
     // Renamed first: a crash leaves nothing that looks like a task.
     const doomed = path.join(path.dirname(bundle.path), `.${bundle.id}.removed`);
-    await rm(doomed, { recursive: true, force: true });
+    await this.#removeTree(doomed);
+    this.#mounts.unmountAll(bundle.path, { lazy: true });
     try {
       await rename(bundle.path, doomed);
     } catch (error) {
       if (!hasCode(fromNodeError(error), 'NotFound')) throw fromNodeError(error);
     }
-    await rm(doomed, { recursive: true, force: true });
+    await this.#removeTree(doomed);
     await rm(this.#workOf(bundle), { recursive: true, force: true });
   }
 
@@ -112,7 +135,7 @@ export class BundleStore {
     const bundles: Bundle[] = [];
     for (const [namespaceName, idName, directory] of await entriesBelow(this.#state)) {
       const bundle = parse(namespaceName, idName);
-      if (bundle === undefined) await rm(directory, { recursive: true, force: true });
+      if (bundle === undefined) await this.#removeTree(directory);
       else bundles.push({ ...bundle, path: directory });
     }
     const known = new Set(bundles.map((bundle) => this.#workOf(bundle)));
@@ -121,9 +144,33 @@ export class BundleStore {
     return bundles;
   }
 
+  /** Links in it are not followed. */
+  async #removeTree(directory: string): Promise<void> {
+    this.#mounts.unmountAll(directory, { lazy: true });
+    await rm(directory, { recursive: true, force: true });
+  }
+
   #workOf({ namespace, id }: Pick<Bundle, 'namespace' | 'id'>): string {
     return path.join(this.#root, namespace, id);
   }
+}
+
+/** The host's group for root of the container's user namespace; undefined when it is root's own, or there is none. */
+function rootGroupOf(spec: Uint8Array): number | undefined {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(new TextDecoder().decode(spec));
+  } catch {
+    // The runtime says what is wrong with it.
+    return undefined;
+  }
+  const mappings = (parsed as { linux?: { gidMappings?: unknown } } | null)?.linux?.gidMappings;
+  if (!Array.isArray(mappings)) return undefined;
+  const root = (mappings as { containerID?: unknown; hostID?: unknown }[]).find(
+    ({ containerID }) => containerID === 0,
+  );
+  const group = root?.hostID;
+  return typeof group === 'number' && Number.isSafeInteger(group) && group > 0 ? group : undefined;
 }
 
 function parse(namespace: string, id: string): Omit<Bundle, 'path'> | undefined {

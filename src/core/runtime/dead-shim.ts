@@ -2,13 +2,11 @@
  * What becomes of a task whose shim is gone: the shim's `delete` takes the container away, and the events that the shim
  * can no longer send are sent here, once. Status 255 means that nobody knows.
  */
-
-import path from 'node:path';
 import { type Context, forCleanup, withNamespace } from '../../base/context.ts';
 import { limits } from '../../base/limits.ts';
+import { Semaphore } from '../../base/semaphore.ts';
 import { now } from '../../base/time.ts';
 import type { Platform } from '../../platform/platform.ts';
-import { unmountAll } from '../../platform/temp-mount.ts';
 import { packAny } from '../../wire/any.ts';
 import { TaskDeleteSchema, TaskExitSchema } from '../../wire/gen/containerd/events/task_pb.js';
 import { timestampOf } from '../../wire/timestamps.ts';
@@ -18,6 +16,9 @@ import { type DaemonAddresses, deleteByShim, type ShimProgram } from './foreign-
 import type { ProcessEnd } from './task-manager.ts';
 
 const unknownStatus = 255;
+
+/** A dead shared shim leaves many at once, and each clean-up is a process of its own or two. */
+const atOnce = new Semaphore(4);
 
 export interface DeadShimDependencies {
   readonly platform: Platform;
@@ -32,6 +33,7 @@ export async function cleanUpAfterShim(
   dead: { bundle: Bundle; program: ShimProgram; daemon: DaemonAddresses; announce: boolean },
 ): Promise<ProcessEnd> {
   const { bundle, announce } = dead;
+  using _turn = await atOnce.acquire();
   const namespaced = withNamespace(forCleanup(ctx, limits.shimCleanupMs), bundle.namespace);
   const log = ctx.log.child({ namespace: bundle.namespace, id: bundle.id });
   let end: ProcessEnd = { pid: 0, exitStatus: unknownStatus, exitedAt: now() };
@@ -46,7 +48,6 @@ export async function cleanUpAfterShim(
   } catch (error) {
     log.warn({ error }, 'the shim could not clean up after itself');
   }
-  unmountAll(platform, path.join(bundle.path, 'rootfs'), { lazy: true });
   await bundles.remove(bundle);
   if (!announce) return end;
   const exitedAt = timestampOf(end.exitedAt ?? now());

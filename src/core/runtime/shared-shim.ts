@@ -52,9 +52,7 @@ export class SharedShim implements Disposable {
 
   /** A connection to the running shim, which is started if need be. One caller at a time. Errors: Unavailable. */
   async connect({ signal }: { signal: AbortSignal }): Promise<ShimConnection> {
-    const { platform, log } = this.#dependencies;
-    await mkdir(this.#options.directory, { recursive: true, mode: 0o700 });
-    this.#log ??= readShimLog(platform.files, path.join(this.#options.directory, 'log'), log);
+    await this.followLog();
     try {
       return await ShimConnection.open(this.address, { signal });
     } catch (error) {
@@ -62,6 +60,13 @@ export class SharedShim implements Disposable {
     }
     await this.#start();
     return ShimConnection.open(this.address, { signal });
+  }
+
+  /** Repeats its log in ours from now on. */
+  async followLog(): Promise<void> {
+    const { platform, log } = this.#dependencies;
+    await mkdir(this.#options.directory, { recursive: true, mode: 0o700 });
+    this.#log ??= readShimLog(platform.files, path.join(this.#options.directory, 'log'), log);
   }
 
   [Symbol.dispose](): void {

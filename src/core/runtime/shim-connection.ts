@@ -2,7 +2,7 @@
  * One ttrpc connection to a shim, shared by all of its tasks, with a task client that speaks version 3 and falls back to
  * version 2 when the shim does not know it.
  */
-import { hasCode } from '../../base/errors.ts';
+import { ContainerdError, hasCode } from '../../base/errors.ts';
 import { Task as TaskV2 } from '../../wire/gen/containerd/runtime/task/v2/shim_pb.js';
 import { Task as TaskV3 } from '../../wire/gen/containerd/runtime/task/v3/shim_pb.js';
 import type { CallOptions, Client, Connection } from '../../wire/service.ts';
@@ -38,8 +38,27 @@ export class ShimConnection implements AsyncDisposable {
     });
   }
 
-  /** Errors: what the shim answers; Unavailable when the connection is lost. */
+  /**
+   * Errors: what the shim answers; Unavailable when the connection is lost. An error of no class says so at its end, as
+   * containerd passes it on.
+   */
   async call<M extends Method>(
+    method: M,
+    request: Parameters<TaskClient[M]>[0],
+    options: CallOptions,
+  ): Promise<Awaited<ReturnType<TaskClient[M]>>> {
+    try {
+      return await this.#perform(method, request, options);
+    } catch (error) {
+      if (!hasCode(error, 'Unknown')) throw error;
+      const { message } = error as ContainerdError;
+      throw new ContainerdError('Unknown', message.endsWith(': unknown') ? message : `${message}: unknown`, {
+        cause: error,
+      });
+    }
+  }
+
+  async #perform<M extends Method>(
     method: M,
     request: Parameters<TaskClient[M]>[0],
     options: CallOptions,

@@ -6,7 +6,7 @@
  */
 import type { AnyValue } from '../../base/any-value.ts';
 import { background, type Context, type NamespacedContext } from '../../base/context.ts';
-import { alreadyExists, ContainerdError, hasCode, unimplemented } from '../../base/errors.ts';
+import { ContainerdError, hasCode, unimplemented } from '../../base/errors.ts';
 import type { ContainerId, ExecId } from '../../base/identifiers.ts';
 import { KeyedLock } from '../../base/keyed-lock.ts';
 import { limits } from '../../base/limits.ts';
@@ -14,12 +14,9 @@ import type { Logger } from '../../base/logger.ts';
 import { now } from '../../base/time.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
 import type { Platform } from '../../platform/platform.ts';
-import { anyFromWire, anyToWire } from '../../wire/any.ts';
-import type {
-  DeleteResponse,
-  StateResponse,
-  WaitResponse,
-} from '../../wire/gen/containerd/runtime/task/v3/shim_pb.js';
+import { anyFromWire, anyToWire, unpackAny } from '../../wire/any.ts';
+import type { DeleteResponse, StateResponse } from '../../wire/gen/containerd/runtime/task/v3/shim_pb.js';
+import { CheckpointOptionsSchema } from '../../wire/gen/containerd/types/runc/options/oci_pb.js';
 import { Status } from '../../wire/gen/containerd/types/task/task_pb.js';
 import { instantOf } from '../../wire/timestamps.ts';
 import type { ContainerStore } from '../containers/container-store.ts';
@@ -79,7 +76,7 @@ export class ShimTaskManager implements TaskManager, AsyncDisposable {
     const pool = new ShimPool(sharedShim, (shim) => this.#onShimLost(shim));
     this.#dependencies = {
       ...nouns,
-      bundles: new BundleStore({ root, state }),
+      bundles: new BundleStore(platform, { root, state }),
       pool,
       sharedShim,
       daemon,
@@ -107,7 +104,8 @@ export class ShimTaskManager implements TaskManager, AsyncDisposable {
       );
     const key = taskKey(ctx.namespace, request.containerId);
     using turn = this.#creating.tryAcquire(key);
-    if (turn === undefined || this.#tasks.has(key)) throw alreadyExists('task', request.containerId);
+    if (turn === undefined || this.#tasks.has(key))
+      throw new ContainerdError('AlreadyExists', `task ${request.containerId}`);
     const { task, pid } = await createTask(this.#dependencies, ctx, request);
     this.#tasks.set(key, task);
     return { pid };
@@ -243,10 +241,11 @@ export class ShimTaskManager implements TaskManager, AsyncDisposable {
     return (await Promise.all(samples)).filter((sample) => sample !== undefined);
   }
 
-  wait(ctx: NamespacedContext, { containerId, execId = '' as ExecId }: ProcessTarget): Promise<ProcessEnd> {
-    const task = this.#task(ctx, containerId);
-    const ended = task.call(ctx, 'wait', { id: containerId, execId }).then(endOf);
-    return task.endOr(ctx, ended);
+  async wait(
+    ctx: NamespacedContext,
+    { containerId, execId = '' as ExecId }: ProcessTarget,
+  ): Promise<ProcessEnd> {
+    return this.#task(ctx, containerId).ended(ctx, execId);
   }
 
   async checkpoint(
@@ -254,7 +253,7 @@ export class ShimTaskManager implements TaskManager, AsyncDisposable {
     id: ContainerId,
     options: AnyValue | undefined,
   ): Promise<Descriptor[]> {
-    if (options === undefined)
+    if (options === undefined || unpackAny(CheckpointOptionsSchema, options).imagePath === '')
       throw unimplemented(
         'a checkpoint into the content store is not there yet; give an image path in the options',
       );
@@ -331,8 +330,8 @@ const stateOf = (state: StateResponse): ProcessState => ({
   exitedAt: instantOf(state.exitedAt),
 });
 
-const endOf = (end: DeleteResponse | WaitResponse): ProcessEnd => ({
-  pid: 'pid' in end ? end.pid : 0,
+const endOf = (end: DeleteResponse): ProcessEnd => ({
+  pid: end.pid,
   exitStatus: end.exitStatus,
   exitedAt: instantOf(end.exitedAt),
 });

@@ -76,8 +76,8 @@ function runtimeOf(
   const { name } = container.runtime;
   try {
     if (request.runtimePath !== '')
-      return { name, shimPath: shimBinary(request.runtimePath, { beside: besideDir }) };
-    return { name, shimPath: isBuiltIn(name) ? '' : shimBinary(name, { beside: besideDir }) };
+      return { shimPath: shimBinary(request.runtimePath, { beside: besideDir }) };
+    return { shimPath: isBuiltIn(name) ? '' : shimBinary(name, { beside: besideDir }) };
   } catch (error) {
     throw wrap('failed to start shim', error);
   }

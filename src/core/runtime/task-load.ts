@@ -47,6 +47,7 @@ async function reconnect(deps: LoadDependencies, ctx: Context, bundle: Bundle): 
   const ownsShim = address.address !== deps.sharedShim.address.address;
   using resources = new DisposableStack();
   if (ownsShim) resources.use(readShimLog(deps.platform.files, path.join(bundle.path, 'log'), ctx.log));
+  else await deps.sharedShim.followLog();
   const shim = await deps.pool.at(address, limited);
   const task = new Task({ bundle, shim, ownsShim, resources: resources.move() });
   try {
