@@ -4,7 +4,7 @@
  */
 
 import { type Context, requireNamespace } from '../base/context.ts';
-import { alreadyExists, notFound } from '../base/errors.ts';
+import { alreadyExists, notFound, unavailable } from '../base/errors.ts';
 import type { Logger } from '../base/logger.ts';
 import type { Platform } from '../platform/platform.ts';
 import { type Allowance, ownAllowance } from './bundle/clamp.ts';
@@ -39,6 +39,7 @@ export class Shim {
   readonly #containers = new Map<string, Container>();
   readonly #creating = new Set<string>();
   readonly #clamped = new Set<string>();
+  #stopping = false;
   #stopTimer: NodeJS.Timeout | undefined;
 
   constructor(dependencies: ShimDependencies, options: ShimOptions) {
@@ -60,8 +61,9 @@ export class Shim {
     return container;
   }
 
-  /** Errors: AlreadyExists; as createContainer. */
+  /** Errors: AlreadyExists; Unavailable when the shim is ending; as createContainer. */
   async create(request: CreateContainer): Promise<Container> {
+    if (this.#stopping) throw unavailable('the shim is ending: it was asked to, and held nothing');
     const key = `${request.namespace}/${request.id}`;
     if (this.#containers.has(key) || this.#creating.has(key)) throw alreadyExists('container', request.id);
     this.#creating.add(key);
@@ -83,6 +85,8 @@ export class Shim {
       return container;
     } finally {
       this.#creating.delete(key);
+      // The one that failed was perhaps the only one, and its starter perhaps died of it.
+      if (this.#isEmpty()) this.#stopAfter(unusedMs);
     }
   }
 
@@ -90,9 +94,9 @@ export class Shim {
     this.#containers.delete(`${container.namespace}/${container.id}`);
   }
 
-  /** Stops the process once it is empty and its grace is over. Does nothing while it holds containers. */
-  shutdown(): void {
-    if (this.#isEmpty()) this.#stopAfter(this.options.graceMs);
+  /** Stops the process once it is empty and its grace is over, `now` without it. Does nothing while it holds containers. */
+  shutdown({ now }: { now: boolean } = { now: false }): void {
+    if (this.#isEmpty()) this.#stopAfter(now ? 0 : this.options.graceMs);
   }
 
   noteClamped(notes: readonly string[], id: string): void {
@@ -113,7 +117,9 @@ export class Shim {
   #stopAfter(delayMs: number): void {
     clearTimeout(this.#stopTimer);
     this.#stopTimer = setTimeout(() => {
-      if (this.#isEmpty()) this.#dependencies.onIdle();
+      if (!this.#isEmpty()) return;
+      this.#stopping = true;
+      this.#dependencies.onIdle();
     }, delayMs);
   }
 }

@@ -43,8 +43,8 @@ function taskHandlers(shim: Shim): Handlers<typeof TaskV3> {
       const { init } = find(ctx, request);
       return { shimPid: process.pid, taskPid: init.pid, version: '' };
     },
-    shutdown: async () => {
-      shim.shutdown();
+    shutdown: async (_ctx, { now }) => {
+      shim.shutdown({ now });
       return {};
     },
   };

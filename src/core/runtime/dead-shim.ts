@@ -26,11 +26,20 @@ export interface DeadShimDependencies {
   readonly bundles: BundleStore;
 }
 
-/** `announce` is false for a task that never came into being. Always ends with the bundle gone. */
+/**
+ * `announce` is false for a task that never came into being. Ends with the bundle gone, or with nothing mounted there
+ * when it is kept for another try.
+ */
 export async function cleanUpAfterShim(
   { platform, events, bundles }: DeadShimDependencies,
   ctx: Context,
-  dead: { bundle: Bundle; program: ShimProgram; daemon: DaemonAddresses; announce: boolean },
+  dead: {
+    bundle: Bundle;
+    program: ShimProgram;
+    daemon: DaemonAddresses;
+    announce: boolean;
+    keepBundle?: boolean;
+  },
 ): Promise<ProcessEnd> {
   const { bundle, announce } = dead;
   using _turn = await atOnce.acquire();
@@ -48,7 +57,8 @@ export async function cleanUpAfterShim(
   } catch (error) {
     log.warn({ error }, 'the shim could not clean up after itself');
   }
-  await bundles.remove(bundle);
+  if (dead.keepBundle === true) platform.mounts.unmountAll(bundle.path, { lazy: true });
+  else await bundles.remove(bundle);
   if (!announce) return end;
   const exitedAt = timestampOf(end.exitedAt ?? now());
   const { pid, exitStatus } = end;

@@ -26,6 +26,11 @@ export class ShimPool implements AsyncDisposable {
     return this.#open(address.address, () => ShimConnection.open(address, { signal }), { signal });
   }
 
+  /** Open connections. */
+  get connections(): readonly ShimConnection[] {
+    return [...this.#connections.values()];
+  }
+
   async close(shim: ShimConnection): Promise<void> {
     if (this.#connections.get(shim.address) === shim) this.#connections.delete(shim.address);
     await shim[Symbol.asyncDispose]();

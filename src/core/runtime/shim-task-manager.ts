@@ -93,6 +93,7 @@ export class ShimTaskManager implements TaskManager, AsyncDisposable {
   /** Leaves shims and containers running. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stopping = true;
+    await this.#dismissIdleShims();
     await this.#dependencies.pool[Symbol.asyncDispose]();
     for (const task of this.#tasks.values()) task.resources.dispose();
   }
@@ -285,6 +286,15 @@ export class ShimTaskManager implements TaskManager, AsyncDisposable {
     if (task.ownsShim && ![...this.#tasks.values()].some(({ shim }) => shim === task.shim))
       await this.#dependencies.pool.close(task.shim);
     task.resources.dispose();
+  }
+
+  /** A shim that holds nothing of ours need not wait out its grace: nobody will ask it for more. */
+  async #dismissIdleShims(): Promise<void> {
+    const used = new Set([...this.#tasks.values()].map(({ shim }) => shim));
+    const idle = this.#dependencies.pool.connections.filter((shim) => !used.has(shim));
+    const request = { id: '', now: true };
+    const options = { timeoutMs: limits.shimShutdownMs };
+    await Promise.allSettled(idle.map((shim) => shim.call('shutdown', request, options)));
   }
 
   #onShimLost(shim: ShimConnection): void {

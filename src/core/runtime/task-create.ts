@@ -2,8 +2,8 @@
 
 import path from 'node:path';
 import type { NamespacedContext } from '../../base/context.ts';
-import { withTimeout } from '../../base/context.ts';
-import { failedPrecondition, wrap } from '../../base/errors.ts';
+import { checkSignal, withTimeout } from '../../base/context.ts';
+import { ContainerdError, failedPrecondition, wrap } from '../../base/errors.ts';
 import { limits } from '../../base/limits.ts';
 import type { Platform } from '../../platform/platform.ts';
 import { anyToWire, unpackAny } from '../../wire/any.ts';
@@ -49,23 +49,56 @@ export async function createTask(
   undo.defer(() => deps.bundles.remove(bundle));
 
   const options = request.options ?? container.runtime.options;
-  const task = await startShim(deps, ctx, { bundle, runtime, request, options });
-  undo.defer(() => abandon(deps, ctx, task, runtime));
-
-  const { pid } = await task
-    .call(ctx, 'create', {
-      id: request.containerId,
-      bundle: bundle.path,
-      rootfs: request.rootfs.map((mount) => ({ ...mount, options: [...mount.options] })),
-      ...request.io,
-      checkpoint: '',
-      ...(options !== undefined && { options: anyToWire(options) }),
-    })
-    .catch((error: unknown) => {
-      throw wrap('failed to create shim task', error);
-    });
+  const starting = { bundle, runtime, request, options };
+  let made: { task: Task; pid: number };
+  try {
+    made = await createInShim(deps, ctx, starting);
+  } catch (error) {
+    if (!(error instanceof ShimEnding)) throw error;
+    made = await createInShim(deps, ctx, starting);
+  }
+  undo.defer(() => takeBack(deps, made.task));
+  // ttrpc cannot take a create back, so a caller who left meanwhile is noticed only now.
+  checkSignal(ctx.signal);
   undo.move();
-  return { task, pid };
+  return made;
+}
+
+/** The shared shim was about to leave, as it does some time after its last container, and took nothing on. */
+class ShimEnding extends ContainerdError {}
+
+/** Leaves no shim of its own behind when the create fails. */
+async function createInShim(
+  deps: TaskCreateDependencies,
+  ctx: NamespacedContext,
+  starting: Starting,
+): Promise<{ task: Task; pid: number }> {
+  const { bundle, request, options } = starting;
+  const task = await startShim(deps, ctx, starting);
+  try {
+    const { pid } = await task.shim.call(
+      'create',
+      {
+        id: request.containerId,
+        bundle: bundle.path,
+        rootfs: request.rootfs.map((mount) => ({ ...mount, options: [...mount.options] })),
+        ...request.io,
+        checkpoint: '',
+        ...(options !== undefined && { options: anyToWire(options) }),
+      },
+      { namespace: ctx.namespace },
+    );
+    return { task, pid };
+  } catch (error) {
+    await letGo(deps, task);
+    const failure = wrap('failed to create shim task', error);
+    if (failure.code !== 'Unavailable') throw failure;
+    // It may have died half way, and only its `delete` knows how to find out.
+    const program = programOf(deps.sharedShim, starting.runtime);
+    const dead = { bundle, program, daemon: deps.daemon, announce: false, keepBundle: true };
+    await cleanUpAfterShim(deps, ctx, dead);
+    throw task.ownsShim ? failure : new ShimEnding(failure.code, failure.message, { cause: error });
+  }
 }
 
 function runtimeOf(
@@ -138,20 +171,16 @@ function wantsOwnShim({ options }: Starting): boolean {
 export const programOf = (sharedShim: SharedShim, { shimPath }: RuntimeRecord): ShimProgram =>
   shimPath === '' ? sharedShim.program : { file: shimPath, args: [] };
 
-async function abandon(
-  deps: TaskCreateDependencies,
-  ctx: NamespacedContext,
-  task: Task,
-  runtime: RuntimeRecord,
-): Promise<void> {
-  const { bundle } = task;
-  if (task.ownsShim) {
-    await task.shim
-      .call('shutdown', { id: bundle.id }, { namespace: bundle.namespace, timeoutMs: limits.shimShutdownMs })
-      .catch(() => {});
-    await deps.pool.close(task.shim);
-  }
+/** Of a container that was made and not started. */
+async function takeBack(deps: TaskCreateDependencies, task: Task): Promise<void> {
+  const { id, namespace } = task.bundle;
+  await task.shim.call('delete', { id }, { namespace, timeoutMs: limits.shimCleanupMs });
+  await letGo(deps, task);
+}
+
+async function letGo({ pool }: TaskCreateDependencies, task: Task): Promise<void> {
+  const { id, namespace } = task.bundle;
+  await task.shim.call('shutdown', { id }, { namespace, timeoutMs: limits.shimShutdownMs }).catch(() => {});
+  if (task.ownsShim) await pool.close(task.shim);
   task.resources.dispose();
-  const program = programOf(deps.sharedShim, runtime);
-  await cleanUpAfterShim(deps, ctx, { bundle, program, daemon: deps.daemon, announce: false });
 }

@@ -14,7 +14,7 @@ import type { Descriptor } from '../../oci/descriptor.ts';
 import { ingestRefOf } from '../../oci/media-types.ts';
 import type { Reference } from '../../oci/reference.ts';
 import type { ContentStore, ContentWriter } from '../content/content-store.ts';
-import type { RegistryClient } from '../registry/registry-client.ts';
+import type { RegistryClient, RemoteContent } from '../registry/registry-client.ts';
 import { distributionSource } from './distribution-source.ts';
 import type { ProgressReport } from './progress-report.ts';
 
@@ -112,13 +112,15 @@ export class ContentFetcher {
     if (writer.status().offsetBytes > descriptor.sizeBytes) await writer.truncate(0);
     if (writer.status().offsetBytes === descriptor.sizeBytes) return;
     for (let failures = 0; ; ) {
-      const before = writer.status().offsetBytes;
+      const offset = writer.status().offsetBytes;
+      // Asking has second tries of its own: here it is only about answers that were cut.
+      await using remote = await this.#deps.client.fetch(descriptor, { offset, signal: ctx.signal });
       try {
-        await this.#receive(ctx, descriptor, writer);
+        await this.#receive(remote, descriptor, writer);
         return;
       } catch (error) {
         checkSignal(ctx.signal);
-        const gained = writer.status().offsetBytes - before;
+        const gained = writer.status().offsetBytes - offset;
         failures = gained >= limits.registryProgressBytes ? 1 : failures + 1;
         if (!hasCode(error, 'Unavailable') || failures >= limits.registryAttempts) throw error;
         ctx.log.info(
@@ -130,13 +132,11 @@ export class ContentFetcher {
     }
   }
 
-  /** One answer of one host. Errors: Unavailable when it ends early, FailedPrecondition when it is too long. */
-  async #receive(ctx: NamespacedContext, descriptor: Descriptor, writer: ContentWriter): Promise<void> {
-    const { client, report } = this.#deps;
+  /** Errors: Unavailable when the answer ends early, FailedPrecondition when it is too long. */
+  async #receive(remote: RemoteContent, descriptor: Descriptor, writer: ContentWriter): Promise<void> {
+    const { report } = this.#deps;
     const { digest, sizeBytes } = descriptor;
-    const offset = writer.status().offsetBytes;
-    await using remote = await client.fetch(descriptor, { offset, signal: ctx.signal });
-    if (remote.offset !== offset) await writer.truncate(0);
+    if (remote.offset !== writer.status().offsetBytes) await writer.truncate(0);
     let received = remote.offset;
     for await (const chunk of remote.body) {
       received += chunk.byteLength;

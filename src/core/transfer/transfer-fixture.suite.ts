@@ -3,10 +3,12 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { background, type NamespacedContext, withNamespace } from '../../base/context.ts';
+import { type Deferred, deferred } from '../../base/deferred.ts';
 import type { Digest } from '../../base/digest.ts';
 import { parseNamespace, parseSnapshotKey } from '../../base/identifiers.ts';
 import { silentLogger } from '../../base/logger.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
+import { ingestRefOf } from '../../oci/media-types.ts';
 import { hostPlatform } from '../../oci/platform.ts';
 import type { Mount } from '../../platform/mount.ts';
 import type { Platform as OsPlatform } from '../../platform/platform.ts';
@@ -64,6 +66,7 @@ export class TransferFixture implements AsyncDisposable {
   /** Of all transfers, in order. */
   readonly progress: TransferProgress[] = [];
   readonly #cleanup: AsyncDisposableStack;
+  #watchers: { readonly event: string; readonly name: string; readonly seen: Deferred }[] = [];
 
   private constructor(remote: TestRegistry, platform: OsPlatform, cleanup: AsyncDisposableStack) {
     this.#cleanup = cleanup;
@@ -151,8 +154,15 @@ export class TransferFixture implements AsyncDisposable {
         unpacks: [{ snapshotter: 'native' }],
         ...into,
       },
-      (step) => this.progress.push(step),
+      (step) => this.#note(step),
     );
+  }
+
+  /** Resolves with the next report of that event for that piece. */
+  async reported(event: string, piece: Descriptor): Promise<void> {
+    const watcher = { event, name: ingestRefOf(piece), seen: deferred() };
+    this.#watchers.push(watcher);
+    await watcher.seen.promise;
   }
 
   async snapshots(ctx = this.ctx): Promise<SnapshotInfo[]> {
@@ -172,7 +182,15 @@ export class TransferFixture implements AsyncDisposable {
     return mount?.source ?? '';
   }
 
-  /** GETs of this content that were answered by the registry. */
+  #note(step: TransferProgress): void {
+    this.progress.push(step);
+    const isMet = ({ event, name }: { event: string; name: string }): boolean =>
+      event === step.event && name === step.name;
+    for (const watcher of this.#watchers.filter(isMet)) watcher.seen.resolve();
+    this.#watchers = this.#watchers.filter((watcher) => !isMet(watcher));
+  }
+
+  /** GETs of this content that came to the registry. */
   requestsFor(digest: Digest): TestRegistry['requests'] {
     return this.remote.requests.filter(({ method, path }) => method === 'GET' && path.includes(digest));
   }

@@ -94,6 +94,10 @@ export class TestRegistry implements AsyncDisposable {
     await Promise.all([close(this.#server), close(this.#mirror)]);
   }
 
+  #redirects(method: string, path: string): boolean {
+    return this.options.redirectBlobs === true && method === 'GET' && path.includes('/blobs/');
+  }
+
   #handler(redirected: boolean): (request: IncomingMessage, response: ServerResponse) => void {
     return (request, response) => {
       this.#serve(request, response, redirected).catch(() => response.destroy());
@@ -104,8 +108,9 @@ export class TestRegistry implements AsyncDisposable {
     const { method = 'GET', url: path = '/', headers } = request;
     this.requests.push({ method, path, headers, redirected });
     const url = new URL(path, this.url);
-    // A redirected blob is the answer to the same wish: its fault was taken before the redirect.
-    const effect = redirected ? undefined : this.faults.take(method, path);
+    // A redirected blob is the answer to the same wish: its fault waits for the server that has the bytes.
+    const isRedirect = !redirected && this.#redirects(method, path);
+    const effect = isRedirect ? undefined : this.faults.take(method, path);
     if (effect?.kind === 'reset') {
       request.socket.destroy();
       return;
