@@ -1,7 +1,7 @@
 /** Manifests, indexes and configs that strangers wrote: read strictly, refused with the place that is wrong. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { type Digest, digestOf } from '../base/digest.ts';
 import { hasCode } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';

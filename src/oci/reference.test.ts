@@ -1,7 +1,7 @@
 /** References against Docker's rules, and as a round trip for any name that the grammar makes. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { hasCode } from '../base/errors.ts';
 import { familiarReference, normaliseReference, parseReference } from './reference.ts';
 
