@@ -101,7 +101,8 @@ export function familiarReference(reference: Reference): string {
   const path = text.slice('docker.io/'.length);
   const short =
     path.startsWith('library/') && !path.slice('library/'.length).includes('/') ? path.slice(8) : path;
-  return normalises(short, text) ? short : path;
+  // A user such as `a.b` would read as a host: then only the full form will do.
+  return [short, path].find((form) => normalises(form, text)) ?? text;
 }
 
 function normalises(short: string, to: string): boolean {
