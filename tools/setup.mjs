@@ -28,6 +28,8 @@ const needs = {
     ['umoci', ['umoci']],
     ['debootstrap', ['debootstrap']],
     ['iptables', ['iptables']],
+    ['attr', ['setfattr']],
+    ['procps', ['pgrep']],
     ['xz-utils', ['xz']],
     ['zstd', ['zstd']],
   ],
