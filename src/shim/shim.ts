@@ -4,7 +4,7 @@
  */
 
 import { type Context, requireNamespace } from '../base/context.ts';
-import { alreadyExists, notFound, unavailable } from '../base/errors.ts';
+import { alreadyExists, ContainerdError, notFound } from '../base/errors.ts';
 import type { Logger } from '../base/logger.ts';
 import type { Platform } from '../platform/platform.ts';
 import { type Allowance, ownAllowance } from './bundle/clamp.ts';
@@ -61,9 +61,10 @@ export class Shim {
     return container;
   }
 
-  /** Errors: AlreadyExists; Unavailable when the shim is ending; as createContainer. */
+  /** Errors: AlreadyExists; Aborted when the shim is ending; as createContainer. */
   async create(request: CreateContainer): Promise<Container> {
-    if (this.#stopping) throw unavailable('the shim is ending: it was asked to, and held nothing');
+    if (this.#stopping)
+      throw new ContainerdError('Aborted', 'the shim is ending: it was asked to, and held nothing');
     const key = `${request.namespace}/${request.id}`;
     if (this.#containers.has(key) || this.#creating.has(key)) throw alreadyExists('container', request.id);
     this.#creating.add(key);

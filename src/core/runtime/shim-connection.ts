@@ -18,17 +18,30 @@ export class ShimConnection implements AsyncDisposable {
   #client: TaskClient;
   #version: number;
   #closing = false;
+  #lost = false;
 
   private constructor(connection: Connection, { address, version }: ShimAddress) {
     this.address = address;
     this.#connection = connection;
     this.#version = version;
+    void connection.closed.then(() => {
+      this.#lost = true;
+    });
     this.#client = version >= 3 ? connection.client(TaskV3) : v2(connection);
   }
 
   /** Errors: Unavailable when nobody answers; Canceled, DeadlineExceeded. */
   static async open(address: ShimAddress, { signal }: { signal: AbortSignal }): Promise<ShimConnection> {
     return new ShimConnection(await connectTtrpc(address.address, { signal }), address);
+  }
+
+  /** Resolves when the connection has ended, for whatever reason. */
+  get closed(): Promise<void> {
+    return this.#connection.closed;
+  }
+
+  get isLost(): boolean {
+    return this.#lost;
   }
 
   /** Calls `onLost` once if the connection ends and we did not end it. */

@@ -4,6 +4,7 @@ import path from 'node:path';
 import type { NamespacedContext } from '../../base/context.ts';
 import { checkSignal, withTimeout } from '../../base/context.ts';
 import { ContainerdError, failedPrecondition, wrap } from '../../base/errors.ts';
+import { raceSignal } from '../../base/keyed-lock.ts';
 import { limits } from '../../base/limits.ts';
 import type { Platform } from '../../platform/platform.ts';
 import { anyToWire, unpackAny } from '../../wire/any.ts';
@@ -54,7 +55,7 @@ export async function createTask(
   try {
     made = await createInShim(deps, ctx, starting);
   } catch (error) {
-    if (!(error instanceof ShimEnding)) throw error;
+    if (!(error instanceof ShimGone)) throw error;
     made = await createInShim(deps, ctx, starting);
   }
   undo.defer(() => takeBack(deps, made.task));
@@ -64,8 +65,8 @@ export async function createTask(
   return made;
 }
 
-/** The shared shim was about to leave, as it does some time after its last container, and took nothing on. */
-class ShimEnding extends ContainerdError {}
+/** The shared shim has gone, as it does some time after its last container, and another can be started. */
+class ShimGone extends ContainerdError {}
 
 /** Leaves no shim of its own behind when the create fails. */
 async function createInShim(
@@ -90,14 +91,18 @@ async function createInShim(
     );
     return { task, pid };
   } catch (error) {
-    await letGo(deps, task);
     const failure = wrap('failed to create shim task', error);
-    if (failure.code !== 'Unavailable') throw failure;
+    // It was empty and told to end, which it does in a moment.
+    if (failure.code === 'Aborted')
+      await raceSignal(task.shim.closed, withTimeout(ctx, limits.shimStartMs).signal);
+    const { isLost } = task.shim;
+    await letGo(deps, task);
+    if (!isLost) throw failure;
     // It may have died half way, and only its `delete` knows how to find out.
     const program = programOf(deps.sharedShim, starting.runtime);
     const dead = { bundle, program, daemon: deps.daemon, announce: false, keepBundle: true };
-    await cleanUpAfterShim(deps, ctx, dead);
-    throw task.ownsShim ? failure : new ShimEnding(failure.code, failure.message, { cause: error });
+    if (failure.code !== 'Aborted') await cleanUpAfterShim(deps, ctx, dead);
+    throw task.ownsShim ? failure : new ShimGone(failure.code, failure.message, { cause: error });
   }
 }
 
