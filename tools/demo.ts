@@ -101,11 +101,12 @@ async function startDaemon(): Promise<AsyncDisposable> {
   };
 }
 
-const endOf = (child: ChildProcess): Promise<number | null> =>
-  new Promise((resolve) => {
+function endOf(child: ChildProcess): Promise<number | null> {
+  return new Promise((resolve) => {
     child.once('error', () => resolve(null));
     child.once('close', (status) => resolve(status));
   });
+}
 
 /** Runs our command line, shows what it prints, and fails with it. */
 async function gantry(...args: readonly string[]): Promise<string> {
