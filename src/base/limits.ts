@@ -62,6 +62,8 @@ export const limits = {
   lockedIngestMaxMs: 1000,
   /** A transfer's lease, should the daemon die in between; containerd's own figure. */
   transferLeaseMs: 24 * 60 * 60 * 1000,
+  /** How long the answer to a transfer waits for a client that is slow to take its last progress. */
+  progressLingerMs: 2_000,
   /** Credit that the receiver of a binary stream gives, and the most that one message of it carries. */
   streamWindowBytes: 64 * 1024,
   streamMessageBytes: 32 * 1024,

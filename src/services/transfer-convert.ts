@@ -2,6 +2,8 @@
 import type { NamespacedContext } from '../base/context.ts';
 import { checkSignal } from '../base/context.ts';
 import { type Deferred, deferred } from '../base/deferred.ts';
+import { raceSignal } from '../base/keyed-lock.ts';
+import { limits } from '../base/limits.ts';
 import { receiveBytes, sendBytes } from '../core/streaming/binary-stream.ts';
 import type { StreamManager, ValueStream } from '../core/streaming/stream-manager.ts';
 import type {
@@ -43,7 +45,7 @@ export function endpointFromWire(
     headers,
     ...(hostDir !== '' && { hostsDir: hostDir }),
     ...((defaultScheme === 'http' || defaultScheme === 'https') && { defaultScheme }),
-    ...(authStream !== '' && { credentials: askClient(streams.get(ctx.namespace, authStream)) }),
+    ...(authStream !== '' && { credentials: askClient(ctx, streams.get(ctx.namespace, authStream)) }),
   };
 }
 
@@ -100,12 +102,13 @@ const platformFromWire = ({ os, architecture, variant, osVersion, osFeatures }: 
   });
 
 /** The client is asked over its stream, one question at a time. */
-function askClient(stream: ValueStream): CredentialSource {
+function askClient(ctx: NamespacedContext, stream: ValueStream): CredentialSource {
   let turn: Promise<unknown> = Promise.resolve();
   return ({ host, reference, challenges }) => {
     const answer = turn.then(async () => {
       await stream.send(packAny(AuthRequestSchema, { host, reference, wwwauthenticate: [...challenges] }));
-      const value = await stream.receive();
+      // A client that never answers must not keep a call that was given up.
+      const value = await raceSignal(stream.receive(), ctx.signal);
       return value === undefined
         ? ({ kind: 'none' } as const)
         : credentialsOf(unpackAny(AuthResponseSchema, value));
@@ -129,7 +132,7 @@ function credentialsOf({ authType, secret, username }: AuthResponse): Credential
   }
 }
 
-/** Where progress goes. Disposing sends what waits and ends the stream. */
+/** Where progress goes. Disposing sends what waits, as far as the client takes it in time, and ends the stream. */
 export interface ProgressStream extends AsyncDisposable {
   readonly sink: ProgressSink;
 }
@@ -165,8 +168,14 @@ export function progressStream(ctx: NamespacedContext, streams: StreamManager, i
     [Symbol.asyncDispose]: async () => {
       state.ended = true;
       wake?.resolve();
-      await sending;
-      await stream.close();
+      const ended = sending.then(() => stream.close());
+      const patience = AbortSignal.any([ctx.signal, AbortSignal.timeout(limits.progressLingerMs)]);
+      try {
+        await raceSignal(ended, patience);
+      } catch {
+        // Shuts at once, and ends when the client takes the rest or leaves.
+        void stream.close();
+      }
     },
   };
 }

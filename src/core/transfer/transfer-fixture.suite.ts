@@ -9,7 +9,7 @@ import { parseNamespace, parseSnapshotKey } from '../../base/identifiers.ts';
 import { silentLogger } from '../../base/logger.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
 import { ingestRefOf } from '../../oci/media-types.ts';
-import { hostPlatform } from '../../oci/platform.ts';
+import { hostPlatform, type Platform } from '../../oci/platform.ts';
 import type { Mount } from '../../platform/mount.ts';
 import type { Platform as OsPlatform } from '../../platform/platform.ts';
 import { selectPlatform } from '../../platform/select.ts';
@@ -27,7 +27,7 @@ import { Registry } from '../registry/registry.ts';
 import { NativeSnapshotter } from '../snapshots/native.ts';
 import type { SnapshotInfo } from '../snapshots/snapshotter.ts';
 import { ImageTransfers } from './image-transfers.ts';
-import type { ImageDestination, RegistryEndpoint, TransferProgress } from './transfer.ts';
+import type { CredentialSource, ImageDestination, RegistryEndpoint, TransferProgress } from './transfer.ts';
 
 /** Remembers what was applied. */
 class WatchedDiffer implements Differ {
@@ -154,6 +154,20 @@ export class TransferFixture implements AsyncDisposable {
         unpacks: [{ snapshotter: 'native' }],
         ...into,
       },
+      (step) => this.#note(step),
+    );
+  }
+
+  async push(
+    name: string,
+    reference: string,
+    platforms: readonly Platform[] = [],
+    credentials?: CredentialSource,
+  ): Promise<void> {
+    await this.transfers.pusher.push(
+      this.ctx,
+      { name, platforms },
+      { reference, ...(credentials && { credentials }) },
       (step) => this.#note(step),
     );
   }
