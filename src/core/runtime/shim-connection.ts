@@ -2,7 +2,7 @@
  * One ttrpc connection to a shim, shared by all of its tasks, with a task client that speaks version 3 and falls back to
  * version 2 when the shim does not know it.
  */
-import { ContainerdError, hasCode } from '../../base/errors.ts';
+import { hasCode } from '../../base/errors.ts';
 import { Task as TaskV2 } from '../../wire/gen/containerd/runtime/task/v2/shim_pb.js';
 import { Task as TaskV3 } from '../../wire/gen/containerd/runtime/task/v3/shim_pb.js';
 import type { CallOptions, Client, Connection } from '../../wire/service.ts';
@@ -51,43 +51,26 @@ export class ShimConnection implements AsyncDisposable {
     });
   }
 
-  /**
-   * Errors: what the shim answers; Unavailable when the connection is lost. An error of no class says so at its end, as
-   * containerd passes it on.
-   */
+  /** Errors: what the shim answers; Unavailable when the connection is lost. */
   async call<M extends Method>(
     method: M,
     request: Parameters<TaskClient[M]>[0],
     options: CallOptions,
   ): Promise<Awaited<ReturnType<TaskClient[M]>>> {
+    const perform = async (client: TaskClient): Promise<Awaited<ReturnType<TaskClient[M]>>> => {
+      const caller = client[method] as (request: unknown, options: CallOptions) => ReturnType<TaskClient[M]>;
+      return await caller(request, options);
+    };
     try {
-      return await this.#perform(method, request, options);
-    } catch (error) {
-      if (!hasCode(error, 'Unknown')) throw error;
-      const { message } = error as ContainerdError;
-      throw new ContainerdError('Unknown', message.endsWith(': unknown') ? message : `${message}: unknown`, {
-        cause: error,
-      });
-    }
-  }
-
-  async #perform<M extends Method>(
-    method: M,
-    request: Parameters<TaskClient[M]>[0],
-    options: CallOptions,
-  ): Promise<Awaited<ReturnType<TaskClient[M]>>> {
-    const perform = this.#client[method] as (
-      request: unknown,
-      options: CallOptions,
-    ) => ReturnType<TaskClient[M]>;
-    try {
-      return await perform(request, options);
+      return await perform(this.#client);
     } catch (error) {
       if (this.#version < 3 || !hasCode(error, 'Unimplemented')) throw error;
+      const older = v2(this.#connection);
+      const answer = await perform(older);
+      // Only now it is known that the version was meant, and not the one method.
       this.#version = 2;
-      this.#client = v2(this.#connection);
-      const again = this.#client[method] as typeof perform;
-      return await again(request, options);
+      this.#client = older;
+      return answer;
     }
   }
 
