@@ -202,6 +202,7 @@ export class TreeWriter implements TarSink {
     }
     const replaced = this.#makeDirectory(path);
     const place = this.#enter(parent, base);
+    if (replaced === 'kept') this.#dropXattrs(path, entry);
     this.#setMetadata(path, entry);
     if (replaced === 'whiteout') this.#setOpaque(place);
     place.node.made = true;
@@ -417,6 +418,13 @@ export class TreeWriter implements TarSink {
     this.#setXattrs(path, entry.xattrs);
     // chown clears setuid and setgid, so the mode comes after it.
     if (!isSymlink) chmodSync(path, entry.mode);
+  }
+
+  /** A directory that a layer names again has the attributes that this layer gives it, and no others of images. */
+  #dropXattrs(path: string, { xattrs }: TarEntry): void {
+    for (const name of this.#files.listXattrs(path))
+      if (name.startsWith('user.') && !isOverlayXattr(name) && !xattrs.has(name))
+        this.#files.removeXattr(path, name);
   }
 
   #setXattrs(path: string, xattrs: ReadonlyMap<string, Uint8Array>): void {
