@@ -8,7 +8,7 @@ import type { AnyValue } from '../base/any-value.ts';
 import { AsyncQueue } from '../base/async-queue.ts';
 import { parseImageName } from '../base/identifiers.ts';
 import { silentLogger } from '../base/logger.ts';
-import { StreamManager } from '../core/streaming/stream-manager.ts';
+import { StreamManager, type ValueStream } from '../core/streaming/stream-manager.ts';
 import { TransferFixture } from '../core/transfer/transfer-fixture.suite.ts';
 import { hostPlatform } from '../oci/platform.ts';
 import { buildImage, buildIndex, publish } from '../testing/registry/image-builder.ts';
@@ -125,15 +125,21 @@ void describe('the transfer service', () => {
 
   void it('does not wait for a client that does not read', async () => {
     await using fixture = await ServiceFixture.make();
-    const images = Array.from({ length: 100 }, (_value, index) =>
-      buildImage([{ a: `a ${index}` }], { platform: hostPlatform() }),
-    );
-    publish(fixture.core.remote.storage, 'sample', 'latest', images);
-    await fixture.open('p');
-    const destination = anyToWire(packAny(ImageStoreSchema, { name: 'x' }));
+    const { promise: never } = Promise.withResolvers<void>();
+    const sent: string[] = [];
+    const stuck: ValueStream = {
+      send: (value) => {
+        sent.push(value.typeUrl);
+        return never;
+      },
+      receive: async () => undefined,
+      close: () => never,
+    };
+    using _ = fixture.streams.register(fixture.core.ctx.namespace, 'p', stuck);
     const options = { progressStream: 'p' };
-    await fixture.transfer({ source: fixture.source(), destination, options }, inside);
+    await fixture.transfer({ source: fixture.source(), destination: store('x'), options }, inside);
     assert.deepEqual(await fixture.imageNames(), ['x']);
+    assert.deepEqual(sent, [ProgressSchema.typeName]);
   });
 
   void it('asks for credentials over the stream named for it', async () => {
