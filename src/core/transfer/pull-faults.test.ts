@@ -1,35 +1,16 @@
-/** Pulls over a registry that misbehaves, that are cut off, or that are told lies; and several pulls at once. */
+/** Pulls over a registry that misbehaves, pulls that are given up, and several pulls at once. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { type Deferred, deferred } from '../../base/deferred.ts';
-import { type Digest, digestOf } from '../../base/digest.ts';
+import { digestOf } from '../../base/digest.ts';
 import { parseIngestRef } from '../../base/identifiers.ts';
 import { limits } from '../../base/limits.ts';
-import { chainIds } from '../../oci/chain-id.ts';
-import { type Descriptor, descriptorJson } from '../../oci/descriptor.ts';
-import { ingestRefOf, mediaTypes } from '../../oci/media-types.ts';
+import type { Descriptor } from '../../oci/descriptor.ts';
+import { ingestRefOf } from '../../oci/media-types.ts';
 import { hostPlatform } from '../../oci/platform.ts';
-import {
-  type BuiltImage,
-  buildImage,
-  buildIndex,
-  buildLayer,
-  descriptorOf,
-  publish,
-} from '../../testing/registry/image-builder.ts';
+import { type BuiltImage, buildImage, publish } from '../../testing/registry/image-builder.ts';
 import type { FaultEffect } from '../../testing/registry/registry-faults.ts';
-import { TransferFixture } from './transfer-fixture.suite.ts';
-
-/** Bytes that do not compress, so that there is something to cut. */
-const noise = (sizeBytes: number, seed: number): Buffer => {
-  const bytes = Buffer.alloc(sizeBytes);
-  let state = seed;
-  for (let index = 0; index < sizeBytes; index += 1) {
-    state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0;
-    bytes[index] = state >>> 24;
-  }
-  return bytes;
-};
+import { noise, TransferFixture } from './transfer-fixture.suite.ts';
 
 const sample = (): BuiltImage =>
   buildImage([{ base: noise(200_000, 1) }, { top: noise(150_000, 2) }], { platform: hostPlatform() });
@@ -50,24 +31,6 @@ const hold = (afterBytes: number): FaultEffect & { reached: Deferred; release: D
   reached: deferred(),
   release: deferred(),
 });
-
-const chainsOf = (image: BuiltImage): Digest[] => chainIds(image.layers.map(({ diffId }) => diffId));
-
-/** Nothing is visible of a pull that failed, nothing of it is running, and all its locks are free. */
-async function assertNothingLeft(fixture: TransferFixture, pieces: readonly Descriptor[]): Promise<void> {
-  const { store, ctx } = fixture;
-  assert.deepEqual(await store.images.list(ctx, []), []);
-  assert.deepEqual(
-    (await fixture.snapshots()).filter(({ kind }) => kind !== 'committed'),
-    [],
-  );
-  for (const piece of pieces) {
-    const ref = parseIngestRef(ingestRefOf(piece));
-    if ((await fixture.digests()).includes(piece.digest)) continue;
-    await using writer = await store.content.writer(ctx, { ref, totalBytes: piece.sizeBytes });
-    assert.ok(writer.status().offsetBytes <= piece.sizeBytes);
-  }
-}
 
 void describe('a registry that misbehaves', () => {
   for (const effect of [
@@ -90,7 +53,7 @@ void describe('a registry that misbehaves', () => {
     await using _ = fixture;
     fixture.remote.faults.add({ path: top.digest, effect: { kind: 'status', status: 500 }, times: 1000 });
     await assert.rejects(fixture.pull(), { code: 'Unavailable', message: /status 500/ });
-    await assertNothingLeft(fixture, [top]);
+    await fixture.assertNothingLeft([top]);
   });
 
   for (const redirectBlobs of [false, true])
@@ -128,7 +91,7 @@ void describe('a registry that misbehaves', () => {
       statuses.some(({ ref }) => ref === ingestRefOf(top)),
       false,
     );
-    await assertNothingLeft(fixture, [top, bottom]);
+    await fixture.assertNothingLeft([top, bottom]);
     await fixture.pull();
     assert.equal((await fixture.snapshots()).length, 2);
   });
@@ -155,7 +118,7 @@ void describe('a registry that misbehaves', () => {
     const headers = { 'content-length': String(top.sizeBytes + 5) };
     fixture.remote.faults.add({ path: top.digest, effect: { kind: 'header', headers }, times: 100 });
     await assert.rejects(fixture.pull(), { code: 'Unavailable' });
-    await assertNothingLeft(fixture, [top]);
+    await fixture.assertNothingLeft([top]);
   });
 
   void it('that names another digest for a manifest is refused', async () => {
@@ -216,7 +179,7 @@ void describe('a pull that is given up', () => {
     aborter.abort();
     await assert.rejects(pulling, { code: 'Canceled' });
     effect.release.resolve();
-    await assertNothingLeft(fixture, [top, bottom]);
+    await fixture.assertNothingLeft([top, bottom]);
 
     await fixture.pull();
     const second = fixture.requestsFor(top.digest)[1];
@@ -316,127 +279,5 @@ void describe('pulls at the same time', () => {
     assert.equal(bodies(), 3);
     for (const { release } of holds) release.resolve();
     await pulling;
-  });
-});
-
-void describe('images that lie', () => {
-  void it('about a diffID: the layer is not committed, both digests are named', async () => {
-    await using fixture = await TransferFixture.make();
-    const [bottom, top] = [buildLayer({ a: 'a' }), buildLayer({ b: 'b' })];
-    const wrong = digestOf('something else');
-    const image = buildImage([bottom, top], { platform: hostPlatform(), diffIds: [bottom.diffId, wrong] });
-    publish(fixture.remote.storage, 'sample', 'latest', image);
-    await assert.rejects(fixture.pull(), ({ code, message }: Error & { code: string }) => {
-      assert.equal(code, 'FailedPrecondition');
-      assert.ok(message.includes(wrong) && message.includes(top.diffId), message);
-      return true;
-    });
-    await assertNothingLeft(fixture, []);
-    assert.deepEqual(
-      (await fixture.snapshots()).map(({ key }) => key as string),
-      [bottom.diffId],
-    );
-  });
-
-  const refused: Record<string, (fixture: TransferFixture) => { code: string; message?: RegExp }> = {
-    'about how many layers there are': ({ remote }) => {
-      const image = buildImage([{ a: 'a' }], { platform: hostPlatform(), diffIds: [] });
-      publish(remote.storage, 'sample', 'latest', image);
-      return { code: 'InvalidArgument', message: /1 layers .*0 diffIDs/ };
-    },
-    'by being no JSON': ({ remote }) => {
-      remote.storage.addManifest('sample', mediaTypes.ociManifest, Buffer.from('{"config":'), 'latest');
-      return { code: 'InvalidArgument', message: /not valid JSON/ };
-    },
-    'by being an index that has layers': ({ remote }) => {
-      const bytes = Buffer.from('{"schemaVersion":2,"manifests":[],"layers":[]}');
-      remote.storage.addManifest('sample', mediaTypes.ociIndex, bytes, 'latest');
-      return { code: 'InvalidArgument', message: /announced as an index/ };
-    },
-    'about the size of a layer': ({ remote }) => {
-      const layer = buildLayer({ a: noise(3000, 7) });
-      const short = { ...layer, descriptor: { ...layer.descriptor, sizeBytes: 100 } };
-      publish(remote.storage, 'sample', 'latest', buildImage([short], { platform: hostPlatform() }));
-      return { code: 'Unavailable', message: /100/ };
-    },
-    'about the path of a file': ({ remote }) => {
-      const image = buildImage([{ '../../../../tmp/escaped': 'x' }], { platform: hostPlatform() });
-      publish(remote.storage, 'sample', 'latest', image);
-      return { code: 'InvalidArgument', message: /escaped/ };
-    },
-    'about being a layer at all': ({ remote }) => {
-      const layer = buildLayer(Buffer.from('this is no tar archive, whatever it says'.repeat(50)));
-      publish(remote.storage, 'sample', 'latest', buildImage([layer], { platform: hostPlatform() }));
-      return { code: 'InvalidArgument' };
-    },
-    'with a manifest that is too large': ({ remote }) => {
-      const bytes = Buffer.alloc(limits.manifestBytes + 1, ' ');
-      remote.storage.addManifest('sample', mediaTypes.ociManifest, bytes, 'latest');
-      return { code: 'InvalidArgument', message: /more than the \d+ allowed/ };
-    },
-    "by being of Docker's schema 1": ({ remote }) => {
-      remote.storage.addManifest('sample', mediaTypes.dockerSchema1Signed, Buffer.from('{}'), 'latest');
-      return { code: 'InvalidArgument', message: /schema 1/ };
-    },
-    'with indexes nested without end': ({ remote }) => {
-      let inner = descriptorOf(mediaTypes.ociManifest, Buffer.from('{}'));
-      for (let depth = 0; depth < limits.indexDepth + 2; depth += 1) {
-        const index = buildIndex([], { extra: [inner] });
-        remote.storage.addManifest('sample', mediaTypes.ociIndex, index.bytes, 'latest');
-        inner = index.descriptor;
-      }
-      return { code: 'InvalidArgument', message: /indexes within each other/ };
-    },
-    'with a digest of an unknown kind': ({ remote }) => {
-      const layer = { mediaType: mediaTypes.ociLayerGzip, digest: 'md5:00', size: 1 };
-      const config = descriptorJson(descriptorOf(mediaTypes.ociConfig, Buffer.from('{}')));
-      const bytes = Buffer.from(JSON.stringify({ schemaVersion: 2, config, layers: [layer] }));
-      remote.storage.addManifest('sample', mediaTypes.ociManifest, bytes, 'latest');
-      return { code: 'InvalidArgument', message: /md5/ };
-    },
-    'with a layer that none can extract': ({ remote }) => {
-      const layer = buildLayer({ a: 'a' });
-      const odd = {
-        ...layer,
-        descriptor: { ...layer.descriptor, mediaType: 'application/vnd.oci.image.layer.v1.tar+lz9' },
-      };
-      publish(remote.storage, 'sample', 'latest', buildImage([odd], { platform: hostPlatform() }));
-      return { code: 'Unimplemented', message: /lz9/ };
-    },
-  };
-  for (const [what, arrange] of Object.entries(refused))
-    void it(`${what} are refused`, async () => {
-      await using fixture = await TransferFixture.make();
-      const expected = arrange(fixture);
-      await assert.rejects(fixture.pull(), expected);
-      await assertNothingLeft(fixture, []);
-    });
-
-  void it('with indexes that name each other many times over cost no more than what they are', async () => {
-    await using fixture = await TransferFixture.make();
-    const { storage } = fixture.remote;
-    const mine = buildImage([{ a: 'a' }], { platform: hostPlatform() });
-    publish(storage, 'sample', 'inner', mine);
-    let inner: Descriptor = mine.descriptor;
-    for (let depth = 0; depth < limits.indexDepth; depth += 1) {
-      const index = buildIndex([], { extra: Array.from({ length: 50 }, () => inner) });
-      storage.addManifest('sample', mediaTypes.ociIndex, index.bytes, 'latest');
-      inner = index.descriptor;
-    }
-    await fixture.pull();
-    assert.deepEqual(
-      (await fixture.snapshots()).map(({ key }) => key as string),
-      chainsOf(mine),
-    );
-  });
-
-  void it('but name one layer twice get it twice in the chain and once over the network', async () => {
-    await using fixture = await TransferFixture.make();
-    const layer = buildLayer({ a: 'a' });
-    const image = buildImage([layer, layer, layer], { platform: hostPlatform() });
-    publish(fixture.remote.storage, 'sample', 'latest', image);
-    await fixture.pull();
-    assert.equal((await fixture.snapshots()).length, 3);
-    assert.equal(fixture.requestsFor(layer.descriptor.digest).length, 1);
   });
 });

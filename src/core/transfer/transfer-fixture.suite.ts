@@ -1,11 +1,12 @@
 /** Transfers over a metadata store, the native snapshotter and the walking differ, with a registry in this process. */
+import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { background, type NamespacedContext, withNamespace } from '../../base/context.ts';
 import { type Deferred, deferred } from '../../base/deferred.ts';
 import type { Digest } from '../../base/digest.ts';
-import { parseNamespace, parseSnapshotKey } from '../../base/identifiers.ts';
+import { parseIngestRef, parseNamespace, parseSnapshotKey } from '../../base/identifiers.ts';
 import { silentLogger } from '../../base/logger.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
 import { ingestRefOf } from '../../oci/media-types.ts';
@@ -28,6 +29,17 @@ import { NativeSnapshotter } from '../snapshots/native.ts';
 import type { SnapshotInfo } from '../snapshots/snapshotter.ts';
 import { ImageTransfers } from './image-transfers.ts';
 import type { CredentialSource, ImageDestination, RegistryEndpoint, TransferProgress } from './transfer.ts';
+
+/** Bytes that do not compress, so that there is something to cut. */
+export const noise = (sizeBytes: number, seed: number): Buffer => {
+  const bytes = Buffer.alloc(sizeBytes);
+  let state = seed;
+  for (let index = 0; index < sizeBytes; index += 1) {
+    state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0;
+    bytes[index] = state >>> 24;
+  }
+  return bytes;
+};
 
 /** Remembers what was applied. */
 class WatchedDiffer implements Differ {
@@ -194,6 +206,20 @@ export class TransferFixture implements AsyncDisposable {
       .snapshotter('native')
       .view(this.ctx, key, { parent: parseSnapshotKey(chainId) });
     return mount?.source ?? '';
+  }
+
+  /** Nothing is visible of a pull that failed, nothing of it is running, and all its locks are free. */
+  async assertNothingLeft(pieces: readonly Descriptor[]): Promise<void> {
+    const { content, images } = this.store;
+    assert.deepEqual(await images.list(this.ctx, []), []);
+    const open = (await this.snapshots()).filter(({ kind }) => kind !== 'committed');
+    assert.deepEqual(open, []);
+    for (const piece of pieces) {
+      const ref = parseIngestRef(ingestRefOf(piece));
+      if ((await this.digests()).includes(piece.digest)) continue;
+      await using writer = await content.writer(this.ctx, { ref, totalBytes: piece.sizeBytes });
+      assert.ok(writer.status().offsetBytes <= piece.sizeBytes);
+    }
   }
 
   #note(step: TransferProgress): void {
