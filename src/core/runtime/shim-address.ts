@@ -28,21 +28,22 @@ export function parseShimAnswer(answer: Uint8Array): ShimAddress {
 
 function read(answer: Uint8Array): ShimAddress {
   const text = Buffer.from(answer).toString('utf8').trim();
-  if (text.startsWith('{')) {
-    const { version, address, protocol } = JSON.parse(text) as Partial<ShimAddress>;
-    return { version: version ?? 2, address: address ?? '', protocol: protocol || 'ttrpc' };
-  }
-  if (/^[a-z]+:\/\//.test(text)) return { version: 2, address: text, protocol: 'ttrpc' };
+  if (/^[a-z]+:\/\/\S+$/.test(text)) return { version: 2, address: text, protocol: 'ttrpc' };
   try {
-    const { version, address, protocol } = fromBinary(BootstrapResultSchema, answer);
-    return { version, address, protocol: protocol || 'ttrpc' };
+    const { version, address, protocol } = text.startsWith('{')
+      ? (JSON.parse(text) as Partial<ShimAddress>)
+      : fromBinary(BootstrapResultSchema, answer);
+    if (typeof address === 'string' && address !== '')
+      return { version: version || 2, address, protocol: protocol || 'ttrpc' };
   } catch (error) {
-    throw new ContainerdError(
-      'Unknown',
-      `the shim answered ${JSON.stringify(text.slice(0, 200))}, which is no address`,
-      {
-        cause: error,
-      },
-    );
+    throw noAddress(text, error);
   }
+  throw noAddress(text);
 }
+
+const noAddress = (text: string, cause?: unknown): ContainerdError =>
+  new ContainerdError(
+    'Unknown',
+    `the shim answered ${JSON.stringify(text.slice(0, 200))}, which is no address`,
+    { cause },
+  );
