@@ -207,7 +207,7 @@ void describe('names and labels', () => {
         'containerd.io/gc.ref.content.config': digest('c'),
         'containerd.io/gc.ref.content.l.0': digest('0'),
         'containerd.io/gc.ref.content.l.1': digest('1'),
-        'containerd.io/gc.ref.content.': digest('x'),
+        'containerd.io/gc.ref.content.0': digest('x'),
         'containerd.io/gc.ref.content.m.0': digest('m'),
         'containerd.io/gc.ref.content.1': digest('i'),
       },

@@ -100,7 +100,7 @@ export function childLabels(
     const kind = childKind(mediaType);
     const index = counts.get(kind) ?? 0;
     counts.set(kind, index + 1);
-    const suffix = index > 0 || kind.endsWith('.') ? String(index) : '';
+    const suffix = index === 0 && kind === 'config' ? '' : String(index);
     labels[`containerd.io/gc.ref.content.${kind}${suffix}`] = digest;
   }
   return labels;
