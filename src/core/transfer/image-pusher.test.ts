@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { parseImageName } from '../../base/identifiers.ts';
+import { ingestRefOf } from '../../oci/media-types.ts';
 import { hostPlatform, type Platform } from '../../oci/platform.ts';
 import { type BuiltImage, buildImage, publish } from '../../testing/registry/image-builder.ts';
 import { TransferFixture } from './transfer-fixture.suite.ts';
@@ -119,16 +120,32 @@ void describe('push', () => {
     assert.deepEqual(to.remote.storage.tags('copy'), ['v1']);
   });
 
-  void it('tells its watchers', async () => {
+  void it('tells its watchers in words and order of containerd', async () => {
     const image = sample('mine');
-    await using fixture = await pulled(image);
+    await using fixture = await pulled([image]);
     await using to = await TransferFixture.make();
     fixture.progress.length = 0;
     await fixture.push('mine', to.reference('copy:v1'));
-    const events = fixture.progress.map(({ event }) => event);
-    assert.equal(events[0], `Pushing to OCI Registry (${to.reference('copy:v1')})`);
-    assert.equal(events.at(-1), `Completed push to OCI Registry (${to.reference('copy:v1')})`);
-    assert.equal(events.filter((event) => event === 'complete').length, 4);
+    const { progress } = fixture;
+    const { target } = await fixture.store.images.get(fixture.ctx, parseImageName('mine'));
+    const registry = `OCI Registry (${to.reference('copy:v1')})`;
+    assert.deepEqual(
+      [...progress.slice(0, 4), ...progress.slice(-2)].map(({ event, name }) => [event, name]),
+      [
+        [`Pushing to ${registry}`, ''],
+        ['pushing content', 'mine'],
+        ['waiting', ingestRefOf(target)],
+        ['waiting', ingestRefOf(image.descriptor)],
+        ['pushed content', 'mine'],
+        [`Completed push to ${registry}`, ''],
+      ],
+    );
+    const known = new Set<string>();
+    for (const { name, parents } of progress) {
+      for (const parent of parents) assert.ok(known.has(parent), `${name} came before ${parent}`);
+      known.add(name);
+    }
+    assert.equal(progress.filter(({ event }) => event === 'complete').length, 5);
   });
 });
 

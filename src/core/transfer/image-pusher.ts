@@ -54,7 +54,7 @@ export class ImagePusher {
     const report = new ProgressReport(progress);
     const image = await this.#deps.images.get(ctx, parseImageName(from.name));
     report.stage(`Pushing to OCI Registry (${to.reference})`);
-    report.root('pushing content', image.name);
+    report.root('pushing content', image.name, image.target);
     const repository = await this.#deps.registry.open(to);
     const tree = await this.#collect(
       ctx,
@@ -68,6 +68,7 @@ export class ImagePusher {
       const isRoot = manifest.digest === image.target.digest;
       await this.#pushManifest(ctx, repository, manifest, isRoot ? reference.tag : undefined, report);
     }
+    report.root('pushed content', image.name, image.target);
     report.stage(`Completed push to OCI Registry (${to.reference})`, image.target);
   }
 
@@ -94,6 +95,8 @@ export class ImagePusher {
       const document = await readManifestOrIndex(this.#deps.content, ctx, descriptor);
       const children =
         document.kind === 'index' ? chosenEntries(document, choice, descriptor.digest) : childrenOf(document);
+      // Before the blobs: a display hangs them into what it has seen.
+      report.waiting(descriptor);
       report.setChildren(descriptor, children);
       for (const child of children) await visit(child, depth + 1);
       manifests.set(descriptor.digest, descriptor);
@@ -135,8 +138,9 @@ export class ImagePusher {
     const mountFrom = sourceRepositories(host, info.labels);
     try {
       const result = await pusher.pushBlob(blob, open, { mountFrom, signal: ctx.signal });
-      if (result === 'exists') report.exists(blob);
-      else report.complete(blob);
+      // Nothing was sent of what another repository of the registry lent.
+      if (result === 'pushed') report.complete(blob);
+      else report.exists(blob);
     } catch (error) {
       throw wrap(`failed to push ${blob.digest}`, error);
     }

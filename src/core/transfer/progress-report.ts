@@ -26,9 +26,9 @@ export class ProgressReport {
   }
 
   /** A node that stands for the whole. */
-  root(event: string, name: string): void {
+  root(event: string, name: string, target?: Descriptor): void {
     this.#root = name;
-    this.#send(event, name, [], 0, 0, undefined);
+    this.#send(event, name, [], 0, 0, target);
   }
 
   saved(name: string, target: Descriptor): void {
