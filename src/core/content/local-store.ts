@@ -18,8 +18,8 @@ import { type Instant, instantOfNs } from '../../base/time.ts';
 import { errnoName, fromNodeError } from '../../platform/errno.ts';
 import { BlobReader } from './blob-reader.ts';
 import {
-  contentNotFound,
   type ContentReader,
+  contentNotFound,
   type IngestStatus,
   type WriterOptions,
 } from './content-store.ts';

@@ -4,13 +4,13 @@
  * time. Older kernels answer ENOTTY or EINVAL, or leave the bit out: then the status is not known.
  */
 import { setTimeout as delay } from 'node:timers/promises';
+import { limits } from '../../base/limits.ts';
+import { now } from '../../base/time.ts';
 import { errnoName, fromErrno } from '../errno.ts';
 import type { ProcessExit } from '../platform.ts';
-import { now } from '../../base/time.ts';
-import { limits } from '../../base/limits.ts';
-import { statusOfWait } from './wait-status.ts';
 import * as libc from './libc.ts';
 import { readable } from './readiness.ts';
+import { statusOfWait } from './wait-status.ts';
 
 const infoBytes = 64;
 const maskPid = 0x1n;
