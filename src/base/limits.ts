@@ -64,9 +64,11 @@ export const limits = {
   transferLeaseMs: 24 * 60 * 60 * 1000,
   /** How long the answer to a transfer waits for a client that is slow to take its last progress. */
   progressLingerMs: 2_000,
-  /** Credit that the receiver of a binary stream gives, and the most that one message of it carries. */
+  /** Credit that the receiver of a binary stream gives, and the most that one message of it but the last carries. */
   streamWindowBytes: 64 * 1024,
   streamMessageBytes: 32 * 1024,
+  /** Wait for the receiver of a binary stream to say that it has the last byte; not all can say it. */
+  streamSettleMs: 1000,
   /** An ingest that was made without a lease. */
   ingestExpiryMs: 24 * 60 * 60 * 1000,
   /** Path of one tar entry (Linux PATH_MAX) and the extended headers that may carry it. */

@@ -69,7 +69,7 @@ export const importFromWire = (
   ctx: NamespacedContext,
   streams: StreamManager,
   { stream, forceCompress }: ImageImportStream,
-): ArchiveSource => ({ bytes: receiveBytes(streams.get(ctx.namespace, stream)), forceCompress });
+): ArchiveSource => ({ bytes: receiveBytes(streams.get(ctx.namespace, stream), ctx), forceCompress });
 
 export function exportFromWire(
   ctx: NamespacedContext,
@@ -78,13 +78,7 @@ export function exportFromWire(
 ): ArchiveDestination {
   const stream = streams.get(ctx.namespace, wire.stream);
   return {
-    write: async (bytes) => {
-      try {
-        await sendBytes(stream, bytes);
-      } finally {
-        await stream.close();
-      }
-    },
+    write: (bytes) => sendBytes(stream, bytes, ctx),
     platforms: wire.platforms.map(platformFromWire),
     allPlatforms: wire.allPlatforms,
     skipCompatibilityManifest: wire.skipCompatibilityManifest,

@@ -14,6 +14,7 @@ import { ServedStream } from './served-stream.ts';
 import { StreamManager, type ValueStream } from './stream-manager.ts';
 
 const namespace = parseNamespace('ns');
+const { signal } = new AbortController();
 const value = (text: string): AnyValue => ({ typeUrl: text, value: new Uint8Array() });
 
 /** Two ends of a stream, as a client and the daemon hold them. */
@@ -139,8 +140,8 @@ void describe('binary streams', () => {
         async (bytes, sizes) => {
           const [near, far] = pair();
           const [received] = await Promise.all([
-            collect(receiveBytes(far)),
-            sendBytes(near, chunksOf(bytes, sizes)),
+            collect(receiveBytes(far, { signal })),
+            sendBytes(near, chunksOf(bytes, sizes), { signal }),
           ]);
           assert.ok(received.equals(bytes));
         },
@@ -150,7 +151,7 @@ void describe('binary streams', () => {
   });
   void it('never send more than was granted, in messages that are not too large', async () => {
     const [near, far] = pair();
-    const sending = sendBytes(near, chunksOf(new Uint8Array(200_000), [70_000]));
+    const sending = sendBytes(near, chunksOf(new Uint8Array(200_000), [70_000]), { signal });
     let granted = 0;
     let received = 0;
     while (received < 200_000) {
@@ -165,17 +166,55 @@ void describe('binary streams', () => {
       received += data.byteLength;
       assert.ok(received <= granted, `${received} bytes came for ${granted} granted`);
     }
+    await far.send(packAny(WindowUpdateSchema, { update: limits.streamWindowBytes }));
     await sending;
+  });
+  void it('end only when the receiver has taken the last byte, whatever the length', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.oneof(
+          fc.integer({ min: 1, max: 300_000 }),
+          fc.constantFrom(1, 32_767, 32_768, 32_769, 65_535, 65_536, 65_537, 131_072, 196_608),
+        ),
+        async (sizeBytes) => {
+          const [near, far] = pair();
+          let takenBytes = 0;
+          const receiving = (async () => {
+            for await (const { byteLength } of receiveBytes(far, { signal })) {
+              // A turn of the loop is time enough for a sender that does not wait.
+              await new Promise(setImmediate);
+              takenBytes += byteLength;
+            }
+          })();
+          await sendBytes(near, chunksOf(new Uint8Array(sizeBytes), [50_000]), { signal });
+          assert.equal(takenBytes, sizeBytes);
+          await receiving;
+        },
+      ),
+    );
+  });
+  void it('are given up with the call, by the receiver and by the sender', async () => {
+    const given = new AbortController();
+    const [near, far] = pair();
+    const both = [
+      collect(receiveBytes(far, given)),
+      sendBytes(pair()[0], chunksOf(new Uint8Array(10), [10]), given),
+    ];
+    given.abort();
+    for (const work of both) await assert.rejects(work, (error) => hasCode(error, 'Canceled'));
+    await near.close();
   });
   void it('a receiver refuses what it did not grant', async () => {
     const [near, far] = pair();
     await near.send(packAny(DataSchema, { data: new Uint8Array(limits.streamWindowBytes + 1) }));
-    await assert.rejects(collect(receiveBytes(far)), (error) => hasCode(error, 'InvalidArgument'));
+    await assert.rejects(collect(receiveBytes(far, { signal })), (error) =>
+      hasCode(error, 'InvalidArgument'),
+    );
   });
   void it('a receiver that leaves ends the sender', async () => {
     const [near, far] = pair();
     await far.close();
-    await assert.rejects(sendBytes(near, chunksOf(new Uint8Array(10), [10])), (error) =>
+    await assert.rejects(sendBytes(near, chunksOf(new Uint8Array(10), [10]), { signal }), (error) =>
       hasCode(error, 'Unavailable'),
     );
   });
