@@ -164,7 +164,8 @@ void describe('export and import', () => {
     const text = archive.toString('latin1');
     // A name in a tar header ends in a zero byte.
     assert.equal(text.split(`${layer}\0`).length - 1, 1);
-    assert.match(text, /"RepoTags":\["127\.0\.0\.1:\d+\/sample:latest"\]/);
+    const repoTags = /"RepoTags":(\[[^\]]*\])/.exec(text)?.[1] ?? '[]';
+    assert.ok((JSON.parse(repoTags) as string[]).includes(fixture.reference()), repoTags);
     const bare = await exported(fixture, ['again'], { skipCompatibilityManifest: true });
     assert.ok(!bare.includes('manifest.json'));
   });
