@@ -57,7 +57,7 @@ async function* inflated(bytes: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8
   try {
     for await (const chunk of source.pipe(inflater)) yield chunk as Uint8Array;
   } catch (error) {
-    throw (error as { code?: unknown }).code?.toString().startsWith('Z_') === true
+    throw (error as { code?: unknown }).code?.toString().startsWith('Z') === true
       ? invalidArgument(`the archive cannot be decompressed: ${(error as Error).message}`, error)
       : error;
   } finally {

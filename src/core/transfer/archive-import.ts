@@ -7,12 +7,14 @@
  * is their name.
  */
 import { randomBytes } from 'node:crypto';
+import { posix } from 'node:path';
 import type { NamespacedContext } from '../../base/context.ts';
 import { type Digest, digestOf, parseDigest } from '../../base/digest.ts';
 import { hasCode, invalidArgument } from '../../base/errors.ts';
 import { parseIngestRef } from '../../base/identifiers.ts';
 import { limits } from '../../base/limits.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
+import { optionalString, parseJsonObject } from '../../oci/json.ts';
 import { mediaTypes } from '../../oci/media-types.ts';
 import type { ContentStore, ContentWriter } from '../content/content-store.ts';
 import type { TarEntry } from '../diff/tar-entry.ts';
@@ -21,7 +23,7 @@ import { type ArchiveFile, dockerArchiveIndex } from './docker-archive.ts';
 import { storeBytes } from './image-content.ts';
 import type { ArchiveSource } from './transfer-archive.ts';
 
-const documents = new Set(['index.json', 'manifest.json', 'oci-layout']);
+const documentNames = new Set(['index.json', 'manifest.json', 'oci-layout']);
 const maxFiles = 100_000;
 
 /** Returns the index of the archive's images; it is in the content store. Errors: InvalidArgument. */
@@ -30,20 +32,32 @@ export async function importArchive(
   ctx: NamespacedContext,
   source: ArchiveSource,
 ): Promise<Descriptor> {
-  const archive = await new ArchiveImport(content, ctx).read(source.bytes);
-  const index = archive.documents.get('index.json');
-  if (archive.documents.has('oci-layout') && index !== undefined) return storeIndex(content, ctx, index);
-  const manifest = archive.documents.get('manifest.json');
+  const { documents, files } = await new ArchiveImport(content, ctx).read(source.bytes);
+  const layout = documents.get('oci-layout');
+  if (layout !== undefined) return storeIndex(content, ctx, layoutIndex(layout, documents));
+  const manifest = documents.get('manifest.json');
   if (manifest === undefined)
     throw invalidArgument(
       'the archive holds no image: neither an OCI layout (oci-layout, index.json) nor manifest.json of docker save',
     );
-  const built = await dockerArchiveIndex(content, ctx, {
-    manifest,
-    files: archive.files,
-    forceCompress: source.forceCompress,
-  });
+  const { forceCompress } = source;
+  const built = await dockerArchiveIndex(content, ctx, { manifest, files, forceCompress });
   return storeIndex(content, ctx, built);
+}
+
+/** OCI image layout specification, "oci-layout file" and "index.json file". */
+function layoutIndex(layout: Buffer, documents: ReadArchive['documents']): Buffer {
+  const what = 'oci-layout of the archive';
+  const version = optionalString(
+    parseJsonObject(layout, what, limits.manifestBytes),
+    'imageLayoutVersion',
+    what,
+  );
+  if (version !== '1.0.0')
+    throw invalidArgument(`${what} has version ${JSON.stringify(version)}; only "1.0.0" is supported`);
+  const index = documents.get('index.json');
+  if (index === undefined) throw invalidArgument('the archive has oci-layout but no index.json');
+  return index;
 }
 
 interface ReadArchive {
@@ -97,7 +111,7 @@ class ArchiveImport {
     }
     if (entry.kind !== 'file') return;
     const file = { path, sizeBytes: entry.sizeBytes, head: Buffer.alloc(0) };
-    if (documents.has(path)) {
+    if (documentNames.has(path)) {
       if (entry.sizeBytes > limits.manifestBytes)
         throw invalidArgument(`${path} of the archive is too large`);
       this.#open = { ...file, chunks: [], writer: undefined, expected: undefined };
@@ -160,8 +174,9 @@ class ArchiveImport {
   }
 }
 
+/** Only ever a key among the names of this archive. */
 const linkTarget = (path: string, { kind, linkPath }: TarEntry): string =>
-  kind === 'hardlink' ? linkPath : new URL(linkPath, `file:///${path}`).pathname.slice(1);
+  posix.normalize(kind === 'hardlink' ? linkPath : posix.join(posix.dirname(path), linkPath));
 
 /** The digest in `blobs/sha256/<hex>`; undefined for other names. */
 function blobDigest(path: string): Digest | undefined {

@@ -25,7 +25,10 @@ interface DockerArchive {
   readonly forceCompress: boolean;
 }
 
-/** The bytes of an index with one entry for each image and name. Errors: InvalidArgument. */
+/** Layers that were compressed, by what they were: an archive may name one many times. */
+type Compressed = Map<Digest, Descriptor>;
+
+/** The bytes of an index with one entry for each image and name, as containerd makes it. Errors: InvalidArgument. */
 export async function dockerArchiveIndex(
   content: ContentStore,
   ctx: NamespacedContext,
@@ -34,24 +37,27 @@ export async function dockerArchiveIndex(
   const what = 'manifest.json of the archive';
   const images = parseJsonArray(archive.manifest, what, limits.manifestBytes);
   const entries: Descriptor[] = [];
+  const compressed: Compressed = new Map();
   for (const [position, value] of images.entries()) {
     const where = `${what}: [${position}]`;
     const image = asObject(value, where);
-    const manifest = await storeManifest(content, ctx, archive, {
+    const paths = {
       config: optionalString(image, 'Config', where) ?? '',
       layers: optionalStrings(image, 'Layers', where) ?? [],
-    });
+    };
+    checkCount(paths.layers.length, `${where}: layers`);
+    const manifest = await storeManifest(content, ctx, archive, paths, compressed);
     const names = optionalStrings(image, 'RepoTags', where) ?? [];
     for (const name of names) entries.push({ ...manifest, annotations: nameAnnotations(name) });
     if (names.length === 0) entries.push(manifest);
+    checkCount(entries.length, `${what}: names`);
   }
-  return Buffer.from(
-    JSON.stringify({
-      schemaVersion: 2,
-      mediaType: mediaTypes.ociIndex,
-      manifests: entries.map(descriptorJson),
-    }),
-  );
+  return Buffer.from(JSON.stringify({ schemaVersion: 2, manifests: entries.map(descriptorJson) }));
+}
+
+function checkCount(count: number, what: string): void {
+  if (count > limits.manifestEntries)
+    throw invalidArgument(`${what}: ${count} are more than the ${limits.manifestEntries} allowed`);
 }
 
 function nameAnnotations(name: string): Record<string, string> {
@@ -67,6 +73,7 @@ async function storeManifest(
   ctx: NamespacedContext,
   { files, forceCompress }: DockerArchive,
   paths: { config: string; layers: readonly string[] },
+  compressed: Compressed,
 ): Promise<Descriptor> {
   const configFile = fileAt(files, paths.config);
   const config = {
@@ -79,7 +86,9 @@ async function storeManifest(
     const { digest, sizeBytes, head } = fileAt(files, path);
     const layer = { mediaType: layerType(head), digest, sizeBytes };
     const isPlain = layer.mediaType === mediaTypes.dockerLayer;
-    layers.push(forceCompress && isPlain ? await compressed(content, ctx, layer) : layer);
+    if (forceCompress && isPlain && !compressed.has(digest))
+      compressed.set(digest, await compress(content, ctx, layer));
+    layers.push(compressed.get(digest) ?? layer);
   }
   const bytes = Buffer.from(
     JSON.stringify({
@@ -114,10 +123,11 @@ function fileAt(
 
 function layerType(head: Buffer): string {
   if (head[0] === 0x1f && head[1] === 0x8b) return mediaTypes.dockerLayerGzip;
-  return head.readUInt32BE(0) === 0x28b52ffd ? mediaTypes.ociLayerZstd : mediaTypes.dockerLayer;
+  const isZstd = head.byteLength >= 4 && head.readUInt32BE(0) === 0x28b52ffd;
+  return isZstd ? mediaTypes.ociLayerZstd : mediaTypes.dockerLayer;
 }
 
-async function compressed(
+async function compress(
   content: ContentStore,
   ctx: NamespacedContext,
   layer: Descriptor,
