@@ -6,8 +6,10 @@
  * something new the lease stays until it expires, so that a retry finds what was verified: so only as many leases stay
  * as there were new pieces, and the retry that succeeds clears them away.
  */
+import { randomBytes } from 'node:crypto';
 import { forCleanup, type NamespacedContext, withLease } from '../../base/context.ts';
 import { hasCode } from '../../base/errors.ts';
+import { parseLeaseId } from '../../base/identifiers.ts';
 import { limits } from '../../base/limits.ts';
 import { formatInstant, instantOfMs } from '../../base/time.ts';
 import { gcLabels } from '../gc/gc-labels.ts';
@@ -35,13 +37,21 @@ export class TransferLeases {
 
   /** `purpose` is the reference or name of what is moved. */
   async take(ctx: NamespacedContext, purpose: string): Promise<TransferLease> {
-    if (ctx.lease !== undefined) return { ctx, noteProgress: () => {}, end: async () => {} };
+    if (ctx.lease !== undefined) return this.#foreign(ctx, purpose);
     const expiresAt = instantOfMs(Date.now() + limits.transferLeaseMs);
-    const { id } = await this.#leases.create(ctx, {
-      labels: { [gcLabels.expire]: formatInstant(expiresAt), [purposeLabel]: purpose },
-    });
+    const id = parseLeaseId(`transfer-${randomBytes(9).toString('hex')}`);
     const key = `${ctx.namespace} ${id}`;
+    // Before others can see it.
     this.#inUse.add(key);
+    try {
+      await this.#leases.create(ctx, {
+        id,
+        labels: { [gcLabels.expire]: formatInstant(expiresAt), [purposeLabel]: purpose },
+      });
+    } catch (error) {
+      this.#inUse.delete(key);
+      throw error;
+    }
     let progressed = false;
     return {
       ctx: withLease(ctx, id),
@@ -51,16 +61,32 @@ export class TransferLeases {
       end: async (outcome) => {
         this.#inUse.delete(key);
         if (outcome === 'failed' && progressed) return;
-        const cleanup = forCleanup(ctx, limits.cleanupMs);
-        try {
+        await this.#clear(ctx, async (cleanup) => {
           await this.#leases.delete(cleanup, id, {});
           if (outcome === 'done') await this.#dropKept(cleanup, purpose);
-        } catch (error) {
-          if (!hasCode(error, 'NotFound'))
-            ctx.log.warn({ lease: id, error: String(error) }, 'lease of a transfer is left to expire');
-        }
+        });
       },
     };
+  }
+
+  /** The caller's own lease stays; what earlier transfers of the same kept is not needed any more. */
+  #foreign(ctx: NamespacedContext, purpose: string): TransferLease {
+    return {
+      ctx,
+      noteProgress: () => {},
+      end: async (outcome) => {
+        if (outcome === 'done') await this.#clear(ctx, (cleanup) => this.#dropKept(cleanup, purpose));
+      },
+    };
+  }
+
+  async #clear(ctx: NamespacedContext, clear: (cleanup: NamespacedContext) => Promise<void>): Promise<void> {
+    try {
+      await clear(forCleanup(ctx, limits.cleanupMs));
+    } catch (error) {
+      if (!hasCode(error, 'NotFound'))
+        ctx.log.warn({ error: String(error) }, 'lease of a transfer is left to expire');
+    }
   }
 
   /** Leases that failed transfers of the same left behind. */
