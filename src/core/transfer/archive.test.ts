@@ -226,6 +226,25 @@ void describe('import', () => {
     ['a blob whose name is no digest', treeTar({ 'blobs/sha256/zz': 'y' }), /invalid digest/],
     ['an index that is no JSON', treeTar(layoutOf(image, { 'index.json': '{' })), /not valid JSON/],
     [
+      'a layout of a version to come',
+      treeTar(layoutOf(image, { 'oci-layout': '{"imageLayoutVersion":"2.0.0"}' })),
+      /has version "2\.0\.0"/,
+    ],
+    [
+      'a layout without its index',
+      treeTar({ 'oci-layout': '{"imageLayoutVersion":"1.0.0"}', 'manifest.json': '[]' }),
+      /no index\.json/,
+    ],
+    ['a cut zstd', zstdCompressSync(treeTar(layoutOf(image))).subarray(0, -9), /cannot be decompressed/],
+    [
+      'a docker archive with too many layers',
+      treeTar({
+        l: 'x',
+        'manifest.json': JSON.stringify([{ Config: 'l', Layers: Array.from({ length: 5000 }, () => 'l') }]),
+      }),
+      /5000 are more than/,
+    ],
+    [
       'a docker archive without its config',
       treeTar({ 'manifest.json': '[{"Config":"../../etc/passwd","Layers":[]}]' }),
       /not in the archive/,
@@ -254,6 +273,23 @@ void describe('import', () => {
       await fixture.collector.run(ctx);
       assert.deepEqual([await fixture.digests(), await store.content.listStatuses(ctx, [])], [[], []]);
     });
+
+  void it('takes a docker archive whose layers are empty or hard links with spaces in their names', async () => {
+    await using fixture = await TransferFixture.make();
+    const layer = buildLayer(Buffer.alloc(0), { compression: 'none' });
+    const built = buildImage([layer, layer], { platform, docker: true });
+    const tar = treeTar({
+      'first layer.tar': '',
+      'a b/': {},
+      'a b/second layer.tar': { kind: 'symlink', link: '../first layer.tar' },
+      'a b/third': { kind: 'hardlink', link: 'first layer.tar' },
+      config: built.config,
+      'manifest.json': JSON.stringify([
+        { Config: 'config', RepoTags: ['x:1'], Layers: ['a b/second layer.tar', 'a b/third'] },
+      ]),
+    });
+    assert.deepEqual(await imported(fixture, tar), ['docker.io/library/x:1']);
+  });
 
   void it('says which content the archive lacks', async () => {
     await using fixture = await TransferFixture.make();
