@@ -4,7 +4,6 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { deferred } from '../../src/base/deferred.ts';
 import type { Descriptor } from '../../src/oci/descriptor.ts';
 import { hostPlatform } from '../../src/oci/platform.ts';
@@ -122,11 +121,18 @@ describe('a pull', { concurrency: 1 }, () => {
 
   test('whose daemon is killed at any moment can be had whole in the end', { timeout: 120_000 }, async () => {
     const { reference } = publishNew(5, 8_000_000);
-    for (const delayMs of [20, 60, 120, 200, 350]) {
+    const asked = (count: number) => {
+      const before = registry.requests.length;
+      return async () => registry.requests.length >= before + count;
+    };
+    const extracts = async () => (await daemon.ctr('snapshots', 'ls')).includes('Active');
+    for (const moment of [() => asked(1), () => asked(2), () => asked(3), () => extracts, () => extracts]) {
+      const reached = moment();
       const client = gantryPull(reference);
       const ended = once(client, 'exit');
-      // Not to wait for anything: the moment is what is tried.
-      await sleep(delayMs);
+      await until('the moment has come, or all is over', async () => client.exitCode !== null || reached(), {
+        everyMs: 1,
+      });
       await daemon.kill();
       await ended;
       await daemon.start();
