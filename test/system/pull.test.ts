@@ -122,8 +122,8 @@ describe('a pull', { concurrency: 1 }, () => {
   test('whose daemon is killed at any moment can be had whole in the end', { timeout: 120_000 }, async () => {
     const { reference } = publishNew(5, 8_000_000);
     const asked = (count: number) => {
-      const before = registry.requests.length;
-      return async () => registry.requests.length >= before + count;
+      const earlier = registry.requests.length;
+      return async () => registry.requests.length >= earlier + count;
     };
     const extracts = async () => (await daemon.ctr('snapshots', 'ls')).includes('Active');
     for (const moment of [() => asked(1), () => asked(2), () => asked(3), () => extracts, () => extracts]) {
