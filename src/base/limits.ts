@@ -64,6 +64,9 @@ export const limits = {
   transferLeaseMs: 24 * 60 * 60 * 1000,
   /** How long the answer to a transfer waits for a client that is slow to take its last progress. */
   progressLingerMs: 2_000,
+  /** Streams that clients hold open beside their calls, and the name of one. */
+  streams: 4096,
+  streamIdBytes: 1024,
   /** Credit that the receiver of a binary stream gives, and the most that one message of it but the last carries. */
   streamWindowBytes: 64 * 1024,
   streamMessageBytes: 32 * 1024,

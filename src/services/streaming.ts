@@ -21,7 +21,6 @@ export const streamingService = ({ streams }: { streams: StreamManager }): Serve
       const first = await messages.next();
       if (first.done === true) throw invalidArgument('the first message must be a StreamInit');
       const { id } = unpackAny(StreamInitSchema, first.value);
-      if (id === '') throw invalidArgument('stream id must not be empty');
       const stream = new ServedStream(messages);
       using _closing = { [Symbol.dispose]: () => stream.abandon() };
       using _name = streams.register(ctx.namespace, id, stream);

@@ -3,8 +3,9 @@
  * Names are unique within a namespace while the stream lives (containerd.services.streaming.v1).
  */
 import type { AnyValue } from '../../base/any-value.ts';
-import { alreadyExists, notFound } from '../../base/errors.ts';
+import { alreadyExists, invalidArgument, notFound, resourceExhausted } from '../../base/errors.ts';
 import type { Namespace } from '../../base/identifiers.ts';
+import { limits } from '../../base/limits.ts';
 
 /** One side of a stream of values. */
 export interface ValueStream {
@@ -19,10 +20,14 @@ export interface ValueStream {
 export class StreamManager {
   readonly #streams = new Map<string, ValueStream>();
 
-  /** Until the result is disposed. Errors: AlreadyExists. */
+  /** Until the result is disposed. Errors: InvalidArgument (id), AlreadyExists, ResourceExhausted. */
   register(namespace: Namespace, id: string, stream: ValueStream): Disposable {
+    if (id === '' || Buffer.byteLength(id) > limits.streamIdBytes)
+      throw invalidArgument(`a stream id has 1 to ${limits.streamIdBytes} bytes`);
     const key = keyOf(namespace, id);
     if (this.#streams.has(key)) throw alreadyExists('stream', id);
+    if (this.#streams.size >= limits.streams)
+      throw resourceExhausted(`${limits.streams} streams are open: close those that no call uses`);
     this.#streams.set(key, stream);
     return {
       [Symbol.dispose]: () => {

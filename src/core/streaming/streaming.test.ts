@@ -70,6 +70,25 @@ void describe('StreamManager', () => {
     );
     assert.equal(streams.size, 0);
   });
+  void it('holds so many and no more, under names of a bounded length', () => {
+    const streams = new StreamManager();
+    const [stream] = pair();
+    for (const id of ['', 'x'.repeat(limits.streamIdBytes + 1)])
+      assert.throws(
+        () => streams.register(namespace, id, stream),
+        (error) => hasCode(error, 'InvalidArgument'),
+      );
+    const held = Array.from({ length: limits.streams }, (_value, index) =>
+      streams.register(namespace, String(index), stream),
+    );
+    assert.throws(
+      () => streams.register(namespace, 'more', stream),
+      (error) => hasCode(error, 'ResourceExhausted'),
+    );
+    held[0]?.[Symbol.dispose]();
+    streams.register(namespace, 'more', stream);
+    assert.equal(streams.size, limits.streams);
+  });
 });
 
 void describe('ServedStream', () => {
