@@ -8,7 +8,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { posix } from 'node:path';
-import type { NamespacedContext } from '../../base/context.ts';
+import { forCleanup, type NamespacedContext } from '../../base/context.ts';
 import { type Digest, digestOf, parseDigest } from '../../base/digest.ts';
 import { hasCode, invalidArgument } from '../../base/errors.ts';
 import { parseIngestRef } from '../../base/identifiers.ts';
@@ -95,10 +95,25 @@ class ArchiveImport {
         else if (step.kind === 'data') await this.#write(step.bytes);
         else await this.#end();
       }
-    } finally {
-      await this.#open?.writer?.[Symbol.asyncDispose]();
+    } catch (error) {
+      await this.#abandon();
+      throw error;
     }
     return { documents: this.#documents, files: this.#files };
+  }
+
+  /** Nobody can go on with an ingest of ours; a caller's lease might hold it for long. */
+  async #abandon(): Promise<void> {
+    const writer = this.#open?.writer;
+    if (writer === undefined) return;
+    const cleanup = forCleanup(this.#ctx, limits.cleanupMs);
+    try {
+      await writer[Symbol.asyncDispose]();
+      await this.#content.abort(cleanup, writer.status().ref);
+    } catch (error) {
+      if (!hasCode(error, 'NotFound'))
+        cleanup.log.warn({ error: String(error) }, 'an ingest of an import is left to expire');
+    }
   }
 
   async #begin(entry: TarEntry): Promise<void> {
@@ -148,15 +163,13 @@ class ArchiveImport {
 
   async #end(): Promise<void> {
     const file = this.#open;
-    this.#open = undefined;
     if (file === undefined) return;
-    if (file.chunks !== undefined) {
-      this.#documents.set(file.path, Buffer.concat(file.chunks));
-      return;
-    }
-    const digest = (await this.#commit(file)) ?? file.expected;
-    if (digest !== undefined)
-      this.#files.set(file.path, { digest, sizeBytes: file.sizeBytes, head: file.head });
+    if (file.chunks === undefined) {
+      const digest = (await this.#commit(file)) ?? file.expected;
+      if (digest !== undefined)
+        this.#files.set(file.path, { digest, sizeBytes: file.sizeBytes, head: file.head });
+    } else this.#documents.set(file.path, Buffer.concat(file.chunks));
+    this.#open = undefined;
   }
 
   async #commit({ writer, expected, sizeBytes, path }: OpenFile): Promise<Digest | undefined> {

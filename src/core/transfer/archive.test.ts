@@ -270,6 +270,7 @@ void describe('import', () => {
       const { store, ctx } = fixture;
       assert.deepEqual(await store.images.list(ctx, []), []);
       assert.deepEqual(await store.leases.list(ctx, []), []);
+      assert.deepEqual(await store.content.listStatuses(ctx, []), []);
       await fixture.collector.run(ctx);
       assert.deepEqual([await fixture.digests(), await store.content.listStatuses(ctx, [])], [[], []]);
     });
