@@ -63,7 +63,7 @@ export function runtime({ platform, configuration }: BuiltinDependencies): Plugi
       onStop(tasks);
       await tasks.load(ctx);
       meta.platforms.push(hostPlatform());
-      meta.exports['log-uri-schemes'] = 'fifo,binary,file';
+      meta.exports['log-uri-schemes'] = 'fifo,binary,binary-v2,file';
       return tasks;
     },
   });
