@@ -97,7 +97,9 @@ export class Shim {
 
   /** Stops the process once it is empty and its grace is over, `now` without it. Does nothing while it holds containers. */
   shutdown({ now }: { now: boolean } = { now: false }): void {
-    if (this.#isEmpty()) this.#stopAfter(now ? 0 : this.options.graceMs);
+    // At once means before the answer: no create that comes after it may find the shim still willing.
+    if (now) this.#stop();
+    else if (this.#isEmpty()) this.#stopAfter(this.options.graceMs);
   }
 
   noteClamped(notes: readonly string[], id: string): void {
@@ -117,10 +119,12 @@ export class Shim {
 
   #stopAfter(delayMs: number): void {
     clearTimeout(this.#stopTimer);
-    this.#stopTimer = setTimeout(() => {
-      if (!this.#isEmpty()) return;
-      this.#stopping = true;
-      this.#dependencies.onIdle();
-    }, delayMs);
+    this.#stopTimer = setTimeout(() => this.#stop(), delayMs);
+  }
+
+  #stop(): void {
+    if (this.#stopping || !this.#isEmpty()) return;
+    this.#stopping = true;
+    this.#dependencies.onIdle();
   }
 }
