@@ -133,8 +133,20 @@ export interface ProcessOperations {
   exited(pid: number): Promise<ProcessExit>;
   /** Registers a process that will become our child (runc's container init), so that its exit is kept. */
   adopt(pid: number): void;
-  /** Exit of a process that is not our child, by pidfd; the status is undefined where the kernel does not keep it. */
-  foreignExited(pid: number, options: { signal: AbortSignal }): Promise<ProcessExit | undefined>;
+  /**
+   * Exit of a process that is not our child, by the pidfd that `pin` mounted on that file or else by a new one;
+   * undefined where the kernel does not keep the status.
+   */
+  foreignExited(
+    pid: number,
+    options: { signal: AbortSignal; pin?: string },
+  ): Promise<ProcessExit | undefined>;
+  /**
+   * Keeps the exit status of a running process readable by `foreignExited`, after it is reaped and when nobody who
+   * watched it lives any more: its pidfd is mounted on the file `path`, which is made. Unmounting lets go.
+   * False where the kernel cannot (before Linux 6.15) or the process is gone.
+   */
+  pin(pid: number, path: string): boolean;
   /** kill(2). Errors: NotFound (ESRCH), PermissionDenied. Negative pid is a group. */
   kill(pid: number, signal: number): void;
   isAlive(pid: number): boolean;

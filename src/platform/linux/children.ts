@@ -15,7 +15,7 @@ import { now } from '../../base/time.ts';
 import { errnoName, fromErrno } from '../errno.ts';
 import type { ProcessExit } from '../platform.ts';
 import * as libc from './libc.ts';
-import { pidfdExitStatus } from './pidfd.ts';
+import { pidfdExitStatus } from './pidfd-info.ts';
 import { ReadinessWatch } from './readiness.ts';
 import { statusOfWait } from './wait-status.ts';
 

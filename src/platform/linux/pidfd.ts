@@ -9,30 +9,9 @@ import { now } from '../../base/time.ts';
 import { errnoName, fromErrno } from '../errno.ts';
 import type { ProcessExit } from '../platform.ts';
 import * as libc from './libc.ts';
+import { keepsExits, pidfdExitStatus } from './pidfd-info.ts';
+import { openPinned } from './pidfd-pin.ts';
 import { readable } from './readiness.ts';
-import { statusOfWait } from './wait-status.ts';
-
-const infoBytes = 64;
-const maskPid = 0x1n;
-const maskExit = 0x8n;
-const exitOffset = 60;
-
-/** The exit status in shell convention; undefined while the process is not reaped and on kernels without it. */
-export function pidfdExitStatus(pidfd: number): number | undefined {
-  const info = Buffer.alloc(infoBytes);
-  info.writeBigUInt64LE(maskPid | maskExit, 0);
-  if (libc.ioctl(pidfd, libc.PIDFD_GET_INFO, info) < 0) return undefined;
-  if ((info.readBigUInt64LE(0) & maskExit) === 0n) return undefined;
-  return statusOfWait(info.readInt32LE(exitOffset));
-}
-
-/** Whether this kernel keeps exit codes in pidfds: asked of our own, where the call works and the bit is not set. */
-function keepsExits(pidfd: number): boolean {
-  const info = Buffer.alloc(infoBytes);
-  info.writeBigUInt64LE(maskPid | maskExit, 0);
-  // A process that was reaped answers ESRCH unless its exit was kept.
-  return libc.ioctl(pidfd, libc.PIDFD_GET_INFO, info) === 0;
-}
 
 async function awaitReaping(pidfd: number, signal: AbortSignal): Promise<number | undefined> {
   const deadline = performance.now() + limits.foreignReapMs;
@@ -44,9 +23,15 @@ async function awaitReaping(pidfd: number, signal: AbortSignal): Promise<number 
   }
 }
 
-/** Waits for the end of any process. Undefined when it is gone already, or its status was not kept. */
-export async function foreignExit(pid: number, signal: AbortSignal): Promise<ProcessExit | undefined> {
-  const pidfd = libc.pidfdOpen(pid);
+/**
+ * Waits for the end of any process. Undefined when it is gone already and not pinned on the file `pin`, or its status
+ * was not kept.
+ */
+export async function foreignExit(
+  pid: number,
+  { signal, pin }: { signal: AbortSignal; pin?: string | undefined },
+): Promise<ProcessExit | undefined> {
+  const pidfd = (pin === undefined ? undefined : openPinned(pin)) ?? libc.pidfdOpen(pid);
   if (pidfd < 0) {
     const error = fromErrno('pidfd_open', String(pid), libc.errno());
     if (errnoName(error) === 'ESRCH') return undefined;

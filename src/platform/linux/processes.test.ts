@@ -14,6 +14,7 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { Worker } from 'node:worker_threads';
 import { hasCode } from '../../base/errors.ts';
+import { LinuxMounts } from './mounts.ts';
 import { LinuxProcesses } from './processes.ts';
 
 const env = { PATH: '/usr/bin:/bin' };
@@ -206,6 +207,24 @@ describe('children', () => {
     // Kernels before 6.15 do not keep it.
     if (exit !== undefined) assert.equal(exit.status, 143);
     assert.equal(await observer.foreignExited(pid, { signal: AbortSignal.timeout(10_000) }), undefined);
+  });
+
+  test('a pinned exit is known after the process was reaped and nobody held it', async () => {
+    const processes = new LinuxProcesses();
+    const folder = mkdtempSync(join(tmpdir(), 'gantry-pin-'));
+    const pin = join(folder, 'pidfd');
+    const before = descriptors();
+    const pid = shell(processes, `while [ ! -e ${folder}/end ]; do sleep 0.01; done; exit 9`);
+    const pinned = processes.pin(pid, pin);
+    closeSync(openSync(join(folder, 'end'), 'w'));
+    assert.equal((await processes.exited(pid)).status, 9);
+    assert.equal(processes.pin(pid, join(folder, 'late')), false);
+    const exit = await processes.foreignExited(pid, { signal: AbortSignal.timeout(10_000), pin });
+    // Kernels before 6.15 do not pin.
+    assert.equal(exit?.status, pinned ? 9 : undefined);
+    assert.deepEqual(descriptors(), before);
+    new LinuxMounts().unmountAll(folder);
+    rmSync(folder, { recursive: true });
   });
 
   test('the pid of a process is told from its reuse by its start', async () => {

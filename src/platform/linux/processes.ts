@@ -6,6 +6,7 @@ import type { ProcessExit, ProcessOperations, SpawnRequest } from '../platform.t
 import { Children } from './children.ts';
 import * as libc from './libc.ts';
 import { foreignExit } from './pidfd.ts';
+import { pinPidfd } from './pidfd-pin.ts';
 import { posixSpawn } from './spawn.ts';
 
 /** Fields of /proc/PID/stat from the third on; the second may hold spaces and brackets. Undefined when it is gone. */
@@ -35,12 +36,19 @@ export class LinuxProcesses implements ProcessOperations {
     this.#children.add(pid);
   }
 
-  async foreignExited(pid: number, options: { signal: AbortSignal }): Promise<ProcessExit | undefined> {
+  async foreignExited(
+    pid: number,
+    options: { signal: AbortSignal; pin?: string },
+  ): Promise<ProcessExit | undefined> {
     try {
-      return await foreignExit(pid, options.signal);
+      return await foreignExit(pid, options);
     } catch (error) {
       throw ContainerdError.from(error);
     }
+  }
+
+  pin(pid: number, path: string): boolean {
+    return pinPidfd(pid, path);
   }
 
   kill(pid: number, signal: number): void {

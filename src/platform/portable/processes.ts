@@ -69,6 +69,10 @@ export class PortableProcesses implements ProcessOperations {
     }
   }
 
+  pin(): boolean {
+    return false;
+  }
+
   kill(pid: number, signal: number): void {
     withNodeErrors(() => process.kill(pid, signal));
   }
