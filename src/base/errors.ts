@@ -36,8 +36,12 @@ export class ContainerdError extends Error {
     this.code = code;
   }
 
-  /** Anything thrown, as a ContainerdError: itself, Canceled/DeadlineExceeded for aborts, Unknown for the rest. */
+  /**
+   * Anything thrown, as a ContainerdError: itself, Canceled/DeadlineExceeded for aborts, Unknown for the rest. When
+   * clean-up failed too, the failure that led to it counts.
+   */
   static from(thrown: unknown): ContainerdError {
+    if (thrown instanceof SuppressedError) return ContainerdError.from(thrown.suppressed);
     if (thrown instanceof ContainerdError) return thrown;
     if (thrown instanceof Error) {
       if (thrown.name === 'AbortError')
@@ -91,4 +95,6 @@ export function wrap(doing: string, thrown: unknown): ContainerdError {
 }
 
 export const hasCode = (thrown: unknown, code: ErrorCode): boolean =>
-  thrown instanceof ContainerdError && thrown.code === code;
+  thrown instanceof SuppressedError
+    ? hasCode(thrown.suppressed, code)
+    : thrown instanceof ContainerdError && thrown.code === code;

@@ -9,7 +9,7 @@ import { knownInstantOf, wireMountOf } from './convert.ts';
 import { noStreams } from './process-io.ts';
 import { stateOf } from './process-state.ts';
 import type { Call, Scope } from './scope.ts';
-import { Task } from './task.ts';
+import { Exec, Task } from './task.ts';
 
 export interface TaskOptions extends Call {
   /** Mounts that make the root file system: those of the container's snapshot. */
@@ -54,6 +54,11 @@ export class TasksClient {
   /** Asks nobody: the calls on it answer NotFound when there is none. */
   task(containerId: string): Task {
     return new Task({ scope: this.#scope }, { containerId });
+  }
+
+  /** The same for a process that was added by `Task.exec`. */
+  exec(containerId: string, execId: string): Exec {
+    return new Exec({ scope: this.#scope }, { containerId, execId });
   }
 
   async list(call?: Call): Promise<ProcessState[]> {
