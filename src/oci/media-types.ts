@@ -21,6 +21,8 @@ export const mediaTypes = {
   dockerSchema1: 'application/vnd.docker.distribution.manifest.v1+json',
   dockerSchema1Signed: 'application/vnd.docker.distribution.manifest.v1+prettyjws',
   inTotoAttestation: 'application/vnd.in-toto+json',
+  criuCheckpoint: 'application/vnd.containerd.container.criu.checkpoint.criu.tar',
+  checkpointConfig: 'application/vnd.containerd.container.checkpoint.config.v1+proto',
 } as const;
 
 export type LayerCompression = 'none' | 'gzip' | 'zstd';

@@ -96,12 +96,13 @@ async function* hashed(chunks: AsyncIterable<Uint8Array>, into: Digester): Async
   }
 }
 
-interface TarOptions {
+export interface TarOptions {
   readonly signal: AbortSignal;
   readonly sourceDateEpoch: Instant | undefined;
 }
 
-async function* tarOf(
+/** The tar of what changes `lower` into `upper`. */
+export async function* tarOf(
   files: FileOperations,
   { lower, upper }: TreePair,
   { signal, sourceDateEpoch }: TarOptions,

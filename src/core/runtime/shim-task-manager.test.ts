@@ -31,6 +31,7 @@ import { connectTtrpc } from '../../wire/ttrpc/client.ts';
 import { TtrpcServer } from '../../wire/ttrpc/server.ts';
 import { UnixListener } from '../../wire/unix-listener.ts';
 import type { Container, ContainerStore } from '../containers/container-store.ts';
+import type { ContentStore } from '../content/content-store.ts';
 import type { EventPublisher } from '../events/event-exchange.ts';
 import { ShimTaskManager } from './shim-task-manager.ts';
 import type { CreateTask } from './task-manager.ts';
@@ -73,6 +74,9 @@ async function until(what: string, holds: () => boolean | Promise<boolean>): Pro
   }
 }
 
+/** Nothing here is checkpointed into it. */
+const noContent = {} as ContentStore;
+
 describe('tasks over shims and runc, as root', { skip: process.getuid?.() !== 0 }, () => {
   let platform: Platform;
   let directory: string;
@@ -89,7 +93,7 @@ describe('tasks over shims and runc, as root', { skip: process.getuid?.() !== 0 
 
   const makeManager = (): ShimTaskManager =>
     new ShimTaskManager(
-      { containers: containers as unknown as ContainerStore, events: own, platform, log },
+      { containers: containers as unknown as ContainerStore, content: noContent, events: own, platform, log },
       {
         root: join(directory, 'root'),
         state: join(directory, 'state'),

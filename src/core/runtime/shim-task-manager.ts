@@ -6,7 +6,7 @@
  */
 import type { AnyValue } from '../../base/any-value.ts';
 import { background, type Context, type NamespacedContext } from '../../base/context.ts';
-import { ContainerdError, hasCode, unimplemented } from '../../base/errors.ts';
+import { ContainerdError, hasCode } from '../../base/errors.ts';
 import type { ContainerId, ExecId } from '../../base/identifiers.ts';
 import { KeyedLock } from '../../base/keyed-lock.ts';
 import { limits } from '../../base/limits.ts';
@@ -14,15 +14,16 @@ import type { Logger } from '../../base/logger.ts';
 import { now } from '../../base/time.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
 import type { Platform } from '../../platform/platform.ts';
-import { anyFromWire, anyToWire, unpackAny } from '../../wire/any.ts';
+import { anyFromWire, anyToWire } from '../../wire/any.ts';
 import type { DeleteResponse, StateResponse } from '../../wire/gen/containerd/runtime/task/v3/shim_pb.js';
-import { CheckpointOptionsSchema } from '../../wire/gen/containerd/types/runc/options/oci_pb.js';
 import { Status } from '../../wire/gen/containerd/types/task/task_pb.js';
 import { instantOf } from '../../wire/timestamps.ts';
 import type { ContainerStore } from '../containers/container-store.ts';
+import type { ContentStore } from '../content/content-store.ts';
 import type { EventPublisher } from '../events/event-exchange.ts';
 import { parseFilters } from '../filters/filter.ts';
 import { BundleStore } from './bundle.ts';
+import { checkpointPath, saveCheckpoint } from './checkpoint.ts';
 import { cleanUpAfterShim } from './dead-shim.ts';
 import type { DaemonAddresses, ShimProgram } from './foreign-shim.ts';
 import { SharedShim } from './shared-shim.ts';
@@ -44,6 +45,8 @@ import type {
 
 export interface ShimTaskManagerDependencies {
   readonly containers: ContainerStore;
+  /** Where dumps of tasks are kept. */
+  readonly content: ContentStore;
   readonly events: EventPublisher;
   readonly platform: Platform;
   readonly log: Logger;
@@ -99,10 +102,6 @@ export class ShimTaskManager implements TaskManager, AsyncDisposable {
   }
 
   async create(ctx: NamespacedContext, request: CreateTask): Promise<{ pid: number }> {
-    if (request.checkpoint !== undefined)
-      throw unimplemented(
-        'restoring a task from a checkpoint in the content store is not there yet; give criu_image_path in the options',
-      );
     const key = taskKey(ctx.namespace, request.containerId);
     using turn = this.#creating.tryAcquire(key);
     if (turn === undefined || this.#tasks.has(key))
@@ -254,11 +253,20 @@ export class ShimTaskManager implements TaskManager, AsyncDisposable {
     id: ContainerId,
     options: AnyValue | undefined,
   ): Promise<Descriptor[]> {
-    if (options === undefined || unpackAny(CheckpointOptionsSchema, options).imagePath === '')
-      throw unimplemented(
-        'a checkpoint into the content store is not there yet; give an image path in the options',
-      );
-    await this.#task(ctx, id).call(ctx, 'checkpoint', { id, path: '', options: anyToWire(options) });
+    const task = this.#task(ctx, id);
+    const dump = async (path: string): Promise<void> => {
+      await task.call(ctx, 'checkpoint', {
+        id,
+        path,
+        ...(options !== undefined && { options: anyToWire(options) }),
+      });
+    };
+    const path = checkpointPath(options);
+    if (path === '') {
+      const { spec } = await this.#dependencies.containers.get(ctx, id);
+      return saveCheckpoint(this.#dependencies, ctx, { bundle: task.bundle, spec, dump });
+    }
+    await dump(path);
     return [];
   }
 

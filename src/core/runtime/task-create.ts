@@ -10,8 +10,10 @@ import type { Platform } from '../../platform/platform.ts';
 import { anyToWire, unpackAny } from '../../wire/any.ts';
 import { OptionsSchema } from '../../wire/gen/containerd/types/runc/options/oci_pb.js';
 import type { Container, ContainerStore } from '../containers/container-store.ts';
+import type { ContentStore } from '../content/content-store.ts';
 import type { EventPublisher } from '../events/event-exchange.ts';
 import type { Bundle, BundleStore, RuntimeRecord } from './bundle.ts';
+import { prepareRestore } from './checkpoint.ts';
 import { cleanUpAfterShim } from './dead-shim.ts';
 import { type DaemonAddresses, type ShimProgram, startForeignShim } from './foreign-shim.ts';
 import { isBuiltIn, shimBinary } from './runtime-name.ts';
@@ -25,6 +27,7 @@ import type { CreateTask } from './task-manager.ts';
 export interface TaskCreateDependencies {
   readonly platform: Platform;
   readonly containers: ContainerStore;
+  readonly content: ContentStore;
   readonly events: EventPublisher;
   readonly bundles: BundleStore;
   readonly pool: ShimPool;
@@ -50,7 +53,8 @@ export async function createTask(
   undo.defer(() => deps.bundles.remove(bundle));
 
   const options = request.options ?? container.runtime.options;
-  const starting = { bundle, runtime, request, options };
+  const checkpoint = await prepareRestore(deps, ctx, bundle, request);
+  const starting = { bundle, runtime, request, options, checkpoint };
   let made: { task: Task; pid: number };
   try {
     made = await createInShim(deps, ctx, starting);
@@ -84,7 +88,7 @@ async function createInShim(
         bundle: bundle.path,
         rootfs: request.rootfs.map((mount) => ({ ...mount, options: [...mount.options] })),
         ...request.io,
-        checkpoint: '',
+        checkpoint: starting.checkpoint,
         ...(options !== undefined && { options: anyToWire(options) }),
       },
       { namespace: ctx.namespace },
@@ -126,6 +130,8 @@ interface Starting {
   readonly runtime: RuntimeRecord;
   readonly request: CreateTask;
   readonly options: CreateTask['options'];
+  /** Directory of the dump to restore; "" for none. */
+  readonly checkpoint: string;
 }
 
 /** The shared shim, one of its own, or one that runs already. The bundle knows its address when this resolves. */

@@ -41,7 +41,7 @@ export function runtime({ platform, configuration }: BuiltinDependencies): Plugi
     requires: [shimManager.type, metadata.type, eventExchange.type],
     config: noConfig,
     init: async ({ ctx, get, meta, rootDir, stateDir, onStop }) => {
-      const { containers } = get(metadata);
+      const { containers, content } = get(metadata);
       const { directory } = get(shimManager);
       const daemon = {
         grpcAddress: configuration.address,
@@ -50,7 +50,7 @@ export function runtime({ platform, configuration }: BuiltinDependencies): Plugi
         version,
       };
       const tasks = new ShimTaskManager(
-        { containers, events: get(eventExchange), platform, log: ctx.log },
+        { containers, content, events: get(eventExchange), platform, log: ctx.log },
         {
           root: rootDir(),
           state: stateDir(),
