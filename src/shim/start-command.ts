@@ -7,6 +7,7 @@ import { mkdirSync, readFileSync, readSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { internal, unavailable } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
+import { joinCgroup } from '../platform/cgroups/join-cgroup.ts';
 import { makePipe } from '../platform/pipe.ts';
 import type { Platform, StdioTarget } from '../platform/platform.ts';
 import { selectPlatform } from '../platform/select.ts';
@@ -18,7 +19,6 @@ import type { ShimArguments } from './arguments.ts';
 import { type Bootstrap, encodeAnswer, readBootstrap } from './bootstrap.ts';
 import { groupOf, readSpec } from './bundle/spec.ts';
 import { Descriptors } from './io/descriptors.ts';
-import { joinCgroup } from './shim-cgroup.ts';
 
 const stdinBytesMax = limits.ttrpcMessageBytes;
 const probeMs = 1_000;

@@ -1,8 +1,8 @@
 /** Options.shim_cgroup: puts the shim itself into a cgroup, in every hierarchy that is mounted (cgroups(7)). */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { wrap } from '../base/errors.ts';
-import type { MountInfo } from '../platform/platform.ts';
+import { wrap } from '../../base/errors.ts';
+import type { MountInfo } from '../platform.ts';
 
 /** Errors: the file system's, with the path in front. */
 export function joinCgroup(mounts: readonly MountInfo[], path: string, pid: number): void {
