@@ -21,9 +21,21 @@ void test('a runtime is a name or a path, and what is not there is told in the w
       'failed to resolve runtime path: runtime "io.containerd.absent.v9" binary not installed ' +
       '"containerd-shim-absent-v9": file does not exist',
   });
-  assert.throws(() => shimBinary(join(beside, 'absent'), { beside }), { code: 'Unknown' });
-  for (const name of ['', 'runc', 'io..v2', 'io.containerd.', 'io.containerd.../../bin/sh.v1'])
-    assert.throws(() => shimBinary(name, { beside }), { code: 'InvalidArgument' }, name);
+  assert.throws(() => shimBinary('/absent/shim', { beside }), {
+    code: 'Unknown',
+    message:
+      'failed to resolve runtime path: invalid custom binary path: stat /absent/shim: no such file or directory',
+  });
+  chmodSync(shim, 0o644);
+  assert.throws(() => shimBinary(shim, { beside }), /invalid custom binary path: .* is not executable/);
+  for (const name of ['', 'runc', '.runc.v2', 'io.containerd.../../bin/sh.v1', 'a/containerd-shim-runc-v2'])
+    assert.throws(
+      () => shimBinary(name, { beside }),
+      { code: 'Unknown', message: /: invalid runtime name/ },
+      name,
+    );
+  for (const name of ['io..v2', 'io.containerd.'])
+    assert.throws(() => shimBinary(name, { beside }), /binary not installed/, name);
 });
 
 void test('the names that share our shim', () => {
