@@ -150,7 +150,7 @@ async function startShim(
   };
   if (request.taskApiAddress !== '') {
     const version = request.taskApiVersion;
-    return own({ version, address: request.taskApiAddress, protocol: 'ttrpc' })();
+    return await own({ version, address: request.taskApiAddress, protocol: 'ttrpc' })();
   }
   if (runtime.shimPath === '' && !wantsOwnShim(starting)) {
     const shim = await deps.pool.shared({ signal });
