@@ -11,6 +11,7 @@ import { failedPrecondition } from '../base/errors.ts';
 import type { Logger } from '../base/logger.ts';
 import { PluginGraph } from '../core/plugins/graph.ts';
 import type { Platform } from '../platform/platform.ts';
+import { syncDirectory } from '../platform/sync-directory.ts';
 import { InFlightCalls } from '../wire/in-flight.ts';
 import { builtins } from './builtins.ts';
 import type { Configuration } from './config/daemon-config.ts';
@@ -73,6 +74,8 @@ export class Daemon implements AsyncDisposable {
         pluginRecords: () => graph.records,
       }),
     );
+    // The plugins have made their folders by now: a power cut must not take one with all that is synced in it.
+    for (const folder of [path.dirname(rootDir), rootDir]) syncDirectory(folder);
     for (const warning of [...configuration.notes, ...configuration.warnings()]) log.warn({}, warning);
 
     notifyServiceManager(dependencies, 'READY=1');

@@ -59,8 +59,11 @@ export interface FileOperations {
   removeXattr(path: string, name: string): void;
   /** Ranges with data, by SEEK_DATA; the whole file where the file system cannot tell. */
   dataRanges(fd: number, sizeBytes: number): { offset: number; lengthBytes: number }[];
-  /** syncfs(2) of the file system that holds `path`; fsync of the path on the twin. */
-  syncFileSystem(path: string): void;
+  /**
+   * syncfs(2) of the file system that holds `path`, off this thread; on the twin fsync of everything below `path`.
+   * When it resolves, what was written there before the call survives a power cut. Errors: NotFound.
+   */
+  syncFileSystem(path: string): Promise<void>;
   /**
    * Takes an exclusive advisory lock on the file (flock(2)), made with mode 0600 if absent; undefined when another
    * process holds it. The kernel drops it with the process.

@@ -8,14 +8,15 @@
  * two steps leaves an ingest that resumes (its hash is taken again from disk) or a blob that nobody lists.
  */
 import { createHash } from 'node:crypto';
-import { closeSync, fsyncSync, mkdirSync, openSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { open, opendir, readdir, rm, stat, unlink } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { type Digest, digestAlgorithm, digestHex, parseDigest } from '../../base/digest.ts';
 import { notFound, wrap } from '../../base/errors.ts';
 import type { IngestRef } from '../../base/identifiers.ts';
 import { type Instant, instantOfNs } from '../../base/time.ts';
 import { errnoName, fromNodeError } from '../../platform/errno.ts';
+import { syncDirectory } from '../../platform/sync-directory.ts';
 import { BlobReader } from './blob-reader.ts';
 import {
   type ContentReader,
@@ -54,7 +55,7 @@ export class LocalContentStore {
       [join(root, 'blobs', 'sha256'), 0o755],
     ] as const)
       mkdirSync(directory, { recursive: true, mode });
-    for (const directory of [root, join(root, 'blobs')]) syncDirectory(directory);
+    for (const directory of [dirname(root), root, join(root, 'blobs')]) syncDirectory(directory);
   }
 
   /** Errors: NotFound. */
@@ -172,14 +173,5 @@ function digestOfName(algorithm: string, hex: string): Digest | undefined {
     return parseDigest(`${algorithm}:${hex}`);
   } catch {
     return undefined;
-  }
-}
-
-function syncDirectory(path: string): void {
-  const descriptor = openSync(path, 'r');
-  try {
-    fsyncSync(descriptor);
-  } finally {
-    closeSync(descriptor);
   }
 }

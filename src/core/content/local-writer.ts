@@ -105,8 +105,8 @@ export class LocalWriter implements AsyncDisposable {
       const target = this.#state.blobPath(digest);
       const existed = await hasSize(target, sizeBytes);
       if (!existed) {
-        await handle.sync();
         await handle.chmod(0o444);
+        await handle.sync();
         await rename(dataFile(directory), target);
         await syncDirectory(dirname(target));
       }

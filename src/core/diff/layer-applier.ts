@@ -91,7 +91,7 @@ export class LayerApplier implements AsyncDisposable {
     try {
       await Promise.race([failed, pumping]);
       const { diffId, sizeBytes } = await Promise.race([failed, worker.result]);
-      if (syncFileSystem === true) this.#platform.files.syncFileSystem(root);
+      if (syncFileSystem === true) await this.#platform.files.syncFileSystem(root);
       return { diffId, sizeBytes };
     } finally {
       stop.abort();

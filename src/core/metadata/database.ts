@@ -86,6 +86,20 @@ export class Database implements Disposable {
     }
   }
 
+  /** What SQLite finds wrong with the file and with references between rows; none when all is well. Reads all of it. */
+  problems(): string[] {
+    const damage = this.#sql
+      .all('PRAGMA integrity_check')
+      .map((row) => String(row['integrity_check']))
+      .filter((line) => line !== 'ok');
+    const dangling = this.#sql
+      .all('PRAGMA foreign_key_check')
+      .map(
+        (row) => `a row of ${String(row['table'])} refers to one of ${String(row['parent'])} that is gone`,
+      );
+    return [...damage, ...dangling];
+  }
+
   [Symbol.dispose](): void {
     if (this.#closed) return;
     this.#exclusive = false;

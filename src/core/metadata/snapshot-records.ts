@@ -28,6 +28,10 @@ export class SnapshotRecordStore implements SnapshotRecords, Disposable {
     return this.#database.write((sql) => work(new RecordTransaction(sql)));
   }
 
+  problems(): string[] {
+    return this.#database.problems();
+  }
+
   [Symbol.dispose](): void {
     this.#database[Symbol.dispose]();
   }

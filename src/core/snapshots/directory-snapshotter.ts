@@ -3,6 +3,8 @@
  * A layout (overlayfs.ts, native.ts) says what is in a directory and how it is mounted.
  *
  * Safe against kill -9 at any line: directories come before their record and go after it (snapshot-directories.ts).
+ * Safe against a power cut: the tree is synced before a commit is recorded (docs/decisions/0090). An active snapshot is
+ * not, as no program's unsynced writes are: what is lost of its directories is made anew at the start.
  * Removal frees the key at once and the disk with the next clean-up, unless `syncRemove` is set.
  */
 import type { Context } from '../../base/context.ts';
@@ -12,18 +14,14 @@ import type { SnapshotKey } from '../../base/identifiers.ts';
 import { type Labels, withoutEmptyLabels } from '../../base/labels.ts';
 import type { Logger } from '../../base/logger.ts';
 import type { Mount } from '../../platform/mount.ts';
-import type { Platform } from '../../platform/platform.ts';
+import type { FileOperations, Platform } from '../../platform/platform.ts';
 import { mapField, parseFilters } from '../filters/filter.ts';
 import { diskUsage } from './disk-usage.ts';
+import { FileSystemSync } from './file-system-sync.ts';
 import { SnapshotDirectories } from './snapshot-directories.ts';
+import type { InspectableSnapshotter, SnapshotterInspection } from './snapshot-inspection.ts';
 import type { SnapshotRecord, SnapshotRecords } from './snapshot-records.ts';
-import type {
-  PrepareOptions,
-  SnapshotInfo,
-  SnapshotKind,
-  Snapshotter,
-  SnapshotUsage,
-} from './snapshotter.ts';
+import type { PrepareOptions, SnapshotInfo, SnapshotKind, SnapshotUsage } from './snapshotter.ts';
 
 export interface SnapshotterDependencies {
   readonly records: SnapshotRecords;
@@ -36,6 +34,8 @@ export interface SnapshotterOptions {
   readonly root: string;
   /** Removal waits until the disk space is free. */
   readonly syncRemove?: boolean;
+  /** A commit waits until its tree is on disk; true when absent. Without it a power cut may empty committed layers. */
+  readonly syncCommit?: boolean;
 }
 
 export interface Layout {
@@ -51,23 +51,32 @@ export interface Layout {
   ): Promise<void>;
   /** Of the snapshot's own layer, in its directory. */
   layerOf(directory: string): string;
+  /** Directories that a snapshot consists of, relative to its own; the whole stands first. */
+  parts(kind: SnapshotKind): readonly string[];
   mounts(kind: SnapshotKind, directory: string, parents: readonly string[]): Mount[];
 }
 
 const noUsage: SnapshotUsage = { sizeBytes: 0, inodes: 0 };
 
-export class DirectorySnapshotter implements Snapshotter {
+export class DirectorySnapshotter implements InspectableSnapshotter {
   readonly name: string;
   readonly capabilities: readonly string[];
   readonly #layout: Layout;
   readonly #records: SnapshotRecords;
   readonly #directories: SnapshotDirectories;
   readonly #syncRemove: boolean;
+  readonly #sync: FileSystemSync | undefined;
 
   constructor(
-    { records, log }: Pick<SnapshotterDependencies, 'records' | 'log'>,
+    {
+      records,
+      log,
+      files,
+    }: Pick<SnapshotterDependencies, 'records' | 'log'> & {
+      readonly files: Pick<FileOperations, 'syncFileSystem'>;
+    },
     layout: Layout,
-    { root, syncRemove = false }: SnapshotterOptions,
+    { root, syncRemove = false, syncCommit = true }: SnapshotterOptions,
   ) {
     this.name = layout.name;
     this.capabilities = layout.capabilities;
@@ -75,6 +84,7 @@ export class DirectorySnapshotter implements Snapshotter {
     this.#records = records;
     this.#directories = new SnapshotDirectories({ log }, root);
     this.#syncRemove = syncRemove;
+    this.#sync = syncCommit ? new FileSystemSync({ files }, this.#directories.path) : undefined;
   }
 
   async stat(_ctx: Context, key: SnapshotKey): Promise<SnapshotInfo> {
@@ -124,6 +134,7 @@ export class DirectorySnapshotter implements Snapshotter {
       checkSameParent(this.name, this.#require(key), parent);
     const record = this.#require(key);
     const usage = record.kind === 'active' ? await this.#measure(ctx, record) : noUsage;
+    if (record.kind === 'active') await this.#sync?.sync();
     await this.#records.write((records) => records.commit(name, key, parent, labels, usage));
   }
 
@@ -145,6 +156,47 @@ export class DirectorySnapshotter implements Snapshotter {
 
   async cleanup(_ctx: Context): Promise<void> {
     await this.#sweep();
+  }
+
+  inspect(): SnapshotterInspection {
+    const records = this.#records.read((all) => [...all.list()]);
+    return {
+      snapshots: records.map((record) => ({
+        record,
+        directory: this.#directories.of(record.id),
+        missing: this.#missing(record),
+      })),
+      leftovers: this.#directories.leftovers(new Set(records.map(({ id }) => id))),
+      databaseProblems: this.#records.problems(),
+    };
+  }
+
+  async restoreDirectories(ctx: Context): Promise<SnapshotRecord[]> {
+    const restored: SnapshotRecord[] = [];
+    for (const record of this.#records.read((all) => [...all.list()])) {
+      if (record.kind === 'committed' || this.#missing(record).length === 0) continue;
+      try {
+        await this.#restore(ctx, record);
+        restored.push(record);
+      } catch (error) {
+        ctx.log.warn({ key: record.key, err: error }, 'cannot make the lost directory of a snapshot anew');
+      }
+    }
+    return restored;
+  }
+
+  #missing({ id, kind }: SnapshotRecord): string[] {
+    const missing = this.#directories.missing(id, this.#layout.parts(kind));
+    return missing.includes('.') ? ['.'] : missing;
+  }
+
+  /** Only what is missing: what was saved of the snapshot's own layer is its user's. */
+  async #restore(ctx: Context, record: SnapshotRecord): Promise<void> {
+    const [parentId] = record.parentIds;
+    const parent = parentId === undefined ? undefined : this.#directories.of(parentId);
+    using staged = this.#directories.stage(this.#layout.directoryMode);
+    await this.#layout.fill(staged.path, record.kind === 'view' ? 'view' : 'active', parent, ctx.signal);
+    for (const part of this.#missing(record)) this.#directories.restore(record.id, part, staged);
   }
 
   #require(key: SnapshotKey): SnapshotRecord {

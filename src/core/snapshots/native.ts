@@ -42,6 +42,10 @@ class NativeLayout implements Layout {
     return directory;
   }
 
+  parts(): readonly string[] {
+    return ['.'];
+  }
+
   mounts(kind: SnapshotKind, directory: string, parents: readonly string[]): Mount[] {
     const isView = kind !== 'active';
     const source = isView ? (parents[0] ?? directory) : directory;
@@ -51,6 +55,6 @@ class NativeLayout implements Layout {
 
 export class NativeSnapshotter extends DirectorySnapshotter {
   constructor({ records, platform, log }: SnapshotterDependencies, options: SnapshotterOptions) {
-    super({ records, log }, new NativeLayout(platform.files), options);
+    super({ records, log, files: platform.files }, new NativeLayout(platform.files), options);
   }
 }

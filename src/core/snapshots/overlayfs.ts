@@ -7,7 +7,7 @@
  * Mounts are containerd's to the order of their options, because clients read them: no parent is a bind mount of
  * `fs`, a view on one parent a read-only bind mount of that parent's, the rest an overlay.
  */
-import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Mount } from '../../platform/mount.ts';
 import type { Platform } from '../../platform/platform.ts';
@@ -44,6 +44,10 @@ class OverlayfsLayout implements Layout {
     return layerOf(directory);
   }
 
+  parts(kind: SnapshotKind): readonly string[] {
+    return kind === 'active' ? ['.', 'fs', 'work'] : ['.', 'fs'];
+  }
+
   mounts(kind: SnapshotKind, directory: string, parents: readonly string[]): Mount[] {
     const isView = kind !== 'active';
     const [nearest, ...others] = parents;
@@ -72,7 +76,21 @@ export class OverlayfsSnapshotter extends DirectorySnapshotter {
     checkOverlay(platform, options.root);
     // Without it, a layer that was an upper directory once cannot be one of another index.
     const hasIndex = existsSync('/sys/module/overlay/parameters/index');
-    super({ records, log }, new OverlayfsLayout(hasIndex ? ['index=off'] : []), options);
+    super(
+      { records, log, files: platform.files },
+      new OverlayfsLayout(hasIndex ? ['index=off'] : []),
+      options,
+    );
+  }
+}
+
+const probePrefix = 'check-';
+
+/** Of a start that was killed while it probed: one process has this root, so nobody uses them. */
+function removeLeftProbes(platform: Platform, root: string): void {
+  for (const name of readdirSync(root).filter((each) => each.startsWith(probePrefix))) {
+    platform.mounts.unmountAll(join(root, name), { lazy: true });
+    rmSync(join(root, name), { recursive: true, force: true });
   }
 }
 
@@ -83,7 +101,8 @@ function checkOverlay(platform: Platform, root: string): void {
       `overlayfs cannot name layers below ${root}: the path has a colon, comma or backslash`,
     );
   mkdirSync(root, { recursive: true, mode: 0o700 });
-  const place = mkdtempSync(join(root, 'check-'));
+  removeLeftProbes(platform, root);
+  const place = mkdtempSync(join(root, probePrefix));
   try {
     for (const name of ['lower', 'lower2', 'upper', 'work', 'merged']) mkdirSync(join(place, name));
     const options = [

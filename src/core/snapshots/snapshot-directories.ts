@@ -6,11 +6,12 @@
  * leftover of a crash or of a removal, and `sweep` deletes it.
  */
 import { randomUUID } from 'node:crypto';
-import { chmodSync, lchownSync, lstatSync, mkdirSync, readdirSync, renameSync } from 'node:fs';
+import { chmodSync, existsSync, lchownSync, lstatSync, mkdirSync, readdirSync, renameSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from '../../base/logger.ts';
 import { errnoName, withNodeErrors } from '../../platform/errno.ts';
+import { syncDirectory } from '../../platform/sync-directory.ts';
 
 export class SnapshotDirectories {
   readonly path: string;
@@ -23,6 +24,7 @@ export class SnapshotDirectories {
     this.#log = log;
     this.path = join(root, 'snapshots');
     withNodeErrors(() => mkdirSync(this.path, { recursive: true, mode: 0o700 }));
+    syncDirectory(root);
   }
 
   of(id: number): string {
@@ -56,6 +58,24 @@ export class SnapshotDirectories {
     this.#moveAway(String(id));
   }
 
+  /** Names of `parts` (`.` for the directory itself) that are no directories of the snapshot. */
+  missing(id: number, parts: readonly string[]): string[] {
+    return parts.filter((part) => !isDirectory(join(this.of(id), part)));
+  }
+
+  /** Puts a part that was staged in the place of one that is missing; of the directory itself, all of it. */
+  restore(id: number, part: string, staged: StagedDirectory): void {
+    if (part === '.') staged.adopt(id);
+    else withNodeErrors(() => renameSync(join(staged.path, part), join(this.of(id), part)));
+  }
+
+  /** Paths of everything that belongs to no snapshot of `ids` and is not being filled. */
+  leftovers(ids: ReadonlySet<number>): string[] {
+    return readdirSync(this.path)
+      .filter((name) => !this.#staged.has(name) && !(/^[0-9]+$/.test(name) && ids.has(Number(name))))
+      .map((name) => join(this.path, name));
+  }
+
   #moveAway(name: string): void {
     try {
       renameSync(join(this.path, name), join(this.path, `rm-${randomUUID()}`));
@@ -87,6 +107,8 @@ export interface StagedDirectory extends Disposable {
   /** Gives it its name for ever; called inside the transaction that makes the record. */
   adopt(id: number): void;
 }
+
+const isDirectory = (path: string): boolean => existsSync(path) && lstatSync(path).isDirectory();
 
 /** A fresh top directory looks like the one it covers, so that a container's `/` keeps its mode and owner. */
 export function takeAfter(path: string, parent: string | undefined): void {

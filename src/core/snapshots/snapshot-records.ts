@@ -45,4 +45,6 @@ export interface SnapshotRecords {
   read<Result>(work: (records: SnapshotTransaction) => Result): Result;
   /** Durable when it resolves; what throws inside undoes the whole. */
   write<Result>(work: (records: SnapshotTransaction) => Result): Promise<Result>;
+  /** What is wrong with the records' own file, in words; none when all is well. */
+  problems(): string[];
 }

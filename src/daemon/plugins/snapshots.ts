@@ -16,13 +16,19 @@ interface SnapshotterConfig {
   /** "" is the plugin's own folder. */
   readonly rootPath: string;
   readonly syncRemove: boolean;
+  /** Ours: a commit waits for the disk. */
+  readonly syncCommit: boolean;
 }
 
 function readSnapshotter(table: ConfigTable): SnapshotterConfig {
   const rootPath = table.string('root_path', '');
   if (rootPath !== '' && !path.isAbsolute(rootPath))
     throw table.wrong('root_path', `must be an absolute path, not ${JSON.stringify(rootPath)}`);
-  return { rootPath, syncRemove: table.boolean('sync_remove', false) };
+  return {
+    rootPath,
+    syncRemove: table.boolean('sync_remove', false),
+    syncCommit: table.boolean('sync_commit', true),
+  };
 }
 
 export function snapshots({ platform }: BuiltinDependencies): Plugin[] {
@@ -35,15 +41,17 @@ export function snapshots({ platform }: BuiltinDependencies): Plugin[] {
       id,
       requires: [],
       config: readSnapshotter,
-      init: ({ ctx, config, meta, rootDir, onStop }: PluginContext<SnapshotterConfig>) => {
+      init: async ({ ctx, config, meta, rootDir, onStop }: PluginContext<SnapshotterConfig>) => {
         const root = config.rootPath === '' ? rootDir() : config.rootPath;
         mkdirSync(root, { recursive: true, mode: 0o700 });
         const records = new SnapshotRecordStore(path.join(root, 'metadata.db'));
         onStop(records);
         const made = new Implementation(
           { records, platform, log: ctx.log },
-          { root, syncRemove: config.syncRemove },
+          { root, syncRemove: config.syncRemove, syncCommit: config.syncCommit },
         );
+        for (const { key } of await made.restoreDirectories(ctx))
+          ctx.log.warn({ key }, 'a power cut took the directory of a snapshot: it is there again, empty');
         meta.platforms.push(hostPlatform());
         meta.capabilities.push(...made.capabilities);
         meta.exports['root'] = root;

@@ -166,9 +166,9 @@ describe('files of Linux', { skip }, () => {
     assert.throws(() => files.confineThread(at('jail')), isCode('FailedPrecondition'));
   });
 
-  test('the file system is synced, and its space is told', () => {
-    files.syncFileSystem(folder);
-    assert.throws(() => files.syncFileSystem(at('absent')), isCode('NotFound'));
+  test('the file system is synced, and its space is told', async () => {
+    await files.syncFileSystem(folder);
+    await assert.rejects(files.syncFileSystem(at('absent')), isCode('NotFound'));
     const { freeBytes, totalBytes } = files.diskSpace(folder);
     assert.ok(freeBytes > 0 && freeBytes <= totalBytes);
   });

@@ -89,10 +89,11 @@ export class LinuxFiles implements FileOperations {
     }
   }
 
-  syncFileSystem(path: string): void {
+  async syncFileSystem(path: string): Promise<void> {
     const fd = withNodeErrors(() => openSync(path, constants.O_RDONLY));
     try {
-      libc.check('syncfs', path, libc.syncfs(fd));
+      const result = await libc.syncfs(fd);
+      if (result < 0) throw fromErrno('syncfs', path, -result);
     } finally {
       closeSync(fd);
     }

@@ -62,7 +62,15 @@ export const SEEK_HOLE = 4;
 export const lseek: (fd: number, offset: number, whence: number) => number | bigint = library.func(
   'int64_t lseek(int, int64_t, int)',
 );
-export const syncfs: (fd: number) => number = library.func('int syncfs(int)');
+const syncfsCall = library.func('int syncfs(int)');
+/** On a thread of libuv's pool: it takes as long as the disk does. Resolves with 0 or a negative errno. */
+export const syncfs = (fd: number): Promise<number> =>
+  new Promise((resolve, reject) => {
+    syncfsCall.async(fd, (failure: Error | null, result: number) => {
+      if (failure !== null) reject(failure);
+      else resolve(result < 0 ? -koffi.errno() : result);
+    });
+  });
 export const LOCK_EX = 2;
 export const LOCK_NB = 4;
 export const flock: (fd: number, operation: number) => number = library.func('int flock(int, int)');

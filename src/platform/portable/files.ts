@@ -2,10 +2,12 @@
  * Files by Node alone. Times lose what a double of seconds cannot hold (about 100 ns), extended attributes are not
  * seen, and locks are pid files.
  */
-import { closeSync, constants, fstatSync, fsyncSync, lutimesSync, openSync, statfsSync } from 'node:fs';
+import { closeSync, constants, fstatSync, lutimesSync, openSync, statfsSync } from 'node:fs';
+import { lstat, open, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { invalidArgument, unimplemented } from '../../base/errors.ts';
 import type { Instant } from '../../base/time.ts';
-import { withNodeErrors } from '../errno.ts';
+import { fromNodeError, withNodeErrors } from '../errno.ts';
 import { lstatFile } from '../file-status.ts';
 import type { FileOperations, FileStatus } from '../platform.ts';
 import { tryPidLock } from './pid-lock.ts';
@@ -48,15 +50,12 @@ export class PortableFiles implements FileOperations {
     return sizeBytes === 0 ? [] : [{ offset: 0, lengthBytes: sizeBytes }];
   }
 
-  syncFileSystem(path: string): void {
-    withNodeErrors(() => {
-      const fd = openSync(path, constants.O_RDONLY);
-      try {
-        fsyncSync(fd);
-      } finally {
-        closeSync(fd);
-      }
-    });
+  async syncFileSystem(path: string): Promise<void> {
+    try {
+      await syncTree(path);
+    } catch (error) {
+      throw fromNodeError(error);
+    }
   }
 
   tryLock(path: string): Disposable | undefined {
@@ -83,4 +82,13 @@ export class PortableFiles implements FileOperations {
     const stats = withNodeErrors(() => statfsSync(path));
     return { freeBytes: stats.bavail * stats.bsize, totalBytes: stats.blocks * stats.bsize };
   }
+}
+
+/** Files before the directories that name them. Links are not followed, and what is neither file nor directory has no bytes. */
+async function syncTree(path: string): Promise<void> {
+  const status = await lstat(path);
+  if (status.isDirectory()) for (const name of await readdir(path)) await syncTree(join(path, name));
+  else if (!status.isFile()) return;
+  await using handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+  await handle.sync();
 }

@@ -47,12 +47,12 @@ describe('the portable twin', () => {
       assert.ok(got - wanted < 1_000_000n && wanted - got < 1_000_000n);
   });
 
-  test('files are whole, and have no extended attributes', () => {
+  test('files are whole, and have no extended attributes', async () => {
     const fd = openSync(at('file'), 'r');
     assert.deepEqual(files.dataRanges(fd, 3), [{ offset: 0, lengthBytes: 3 }]);
     closeSync(fd);
     assert.deepEqual(files.listXattrs(at('file')), []);
-    files.syncFileSystem(folder);
+    await files.syncFileSystem(folder);
   });
 
   test('a lock excludes others, and one of a dead holder is taken over', () => {
