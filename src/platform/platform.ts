@@ -20,6 +20,7 @@ export interface Platform {
   readonly processes: ProcessOperations;
   readonly terminals: TerminalOperations;
   readonly sockets: SocketOperations;
+  readonly cgroups: CgroupOperations;
 }
 
 export type FileKind = 'file' | 'directory' | 'symlink' | 'fifo' | 'socket' | 'block' | 'character';
@@ -204,4 +205,13 @@ export interface SocketOperations {
    * Errors: NotFound, Unavailable when the receiver is full or gone.
    */
   sendDatagram(path: string, bytes: Uint8Array): void;
+}
+
+export interface CgroupOperations {
+  /**
+   * Calls back each time the kernel says that something about memory happened in the cgroup that has `file`:
+   * `memory.oom_control` of version 1, `memory.events` of version 2. What happened stands in the file. Also called
+   * when the cgroup goes; does not keep the event loop alive. Errors: NotFound, ResourceExhausted.
+   */
+  watchMemory(file: string, onEvent: () => void): Disposable;
 }

@@ -238,6 +238,12 @@ export const pidfdSendSignal = (pidfd: number, signal: number): number =>
 /** _IOWR(0xFF, 11, struct pidfd_info) with the first published size of 64 bytes; kernel 6.13, exit codes 6.15. */
 export const PIDFD_GET_INFO = 0xc040_ff0b;
 
+export const EFD_CLOEXEC = 0o2000000;
+export const EFD_NONBLOCK = 0o4000;
+export const eventfd: (initial: number, flags: number) => number = library.func(
+  'int eventfd(unsigned int, int)',
+);
+
 // Terminals and sockets.
 export const TCSANOW = 0;
 export const TIOCGWINSZ = 0x5413;

@@ -1,5 +1,6 @@
 /** The platform over the Linux kernel. Importing this file loads koffi; only select.ts does, and only on Linux. */
 import type { Platform } from '../platform.ts';
+import { LinuxCgroups } from './cgroups.ts';
 import { LinuxFiles } from './files.ts';
 import { LinuxMounts } from './mounts.ts';
 import { LinuxProcesses } from './processes.ts';
@@ -13,4 +14,5 @@ export const linuxPlatform = (): Platform => ({
   processes: new LinuxProcesses(),
   terminals: new LinuxTerminals(),
   sockets: new LinuxSockets(),
+  cgroups: new LinuxCgroups(),
 });

@@ -3,7 +3,13 @@
  * reachable from here.
  */
 import { unimplemented } from '../../base/errors.ts';
-import type { MountOperations, Platform, SocketOperations, TerminalOperations } from '../platform.ts';
+import type {
+  CgroupOperations,
+  MountOperations,
+  Platform,
+  SocketOperations,
+  TerminalOperations,
+} from '../platform.ts';
 import { PortableFiles } from './files.ts';
 import { PortableProcesses } from './processes.ts';
 
@@ -35,6 +41,10 @@ const sockets: SocketOperations = {
   sendDatagram: lacking('sockets.sendDatagram'),
 };
 
+const cgroups: CgroupOperations = {
+  watchMemory: lacking('cgroups.watchMemory'),
+};
+
 export const portablePlatform = (): Platform => ({
   name: 'portable',
   files: new PortableFiles(),
@@ -42,4 +52,5 @@ export const portablePlatform = (): Platform => ({
   processes: new PortableProcesses(),
   terminals,
   sockets,
+  cgroups,
 });
