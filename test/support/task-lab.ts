@@ -46,7 +46,6 @@ export class TaskLab implements AsyncDisposable {
   readonly #image: string;
   readonly #connection: ReturnType<typeof connectGrpc>;
 
-  /** `image` is pulled by `open`. */
   private constructor(daemon: Daemon, image: string) {
     this.namespace = `lab-${randomBytes(6).toString('hex')}`;
     this.client = connect({ address: daemon.address, namespace: this.namespace });
@@ -55,9 +54,10 @@ export class TaskLab implements AsyncDisposable {
     this.#image = image;
   }
 
-  static async open(daemon: Daemon, image: string): Promise<TaskLab> {
+  /** Pulls `image`, by another ctr where the daemon is too old for its own. */
+  static async open(daemon: Daemon, image: string, { pullBy = daemon.ctr } = {}): Promise<TaskLab> {
     const lab = new TaskLab(daemon, image);
-    await lab.ctr('images', 'pull', '--plain-http', image);
+    await pullBy('-n', lab.namespace, 'images', 'pull', '--plain-http', image);
     return lab;
   }
 
