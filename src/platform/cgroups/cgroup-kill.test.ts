@@ -1,11 +1,13 @@
 /** Which cgroup may be killed (pure), and that a frozen one dies (needs root and a freezer). */
 import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { selectPlatform } from '../select.ts';
 import { killCgroupOf, ownDirectory } from './cgroup-kill.ts';
 import { type CgroupPaths, cgroupOf } from './cgroup-paths.ts';
+import { cgroupProcesses, isFrozen } from './cgroup-processes.ts';
 
 const v1 = (controllers: Record<string, string>): CgroupPaths => ({
   version: 1,
@@ -49,11 +51,44 @@ test('a frozen process dies', { skip: process.getuid?.() !== 0 && 'needs root' }
   const pid = processes.spawn({ file: 'sleep', args: ['1000'], env: { PATH: '/bin' }, stdio: [] });
   try {
     writeFileSync(join(cgroup, 'cgroup.procs'), String(pid));
+    const paths = cgroupOf(pid);
+    assert.equal(isFrozen(paths), false);
     writeFileSync(join(cgroup, file), word);
+    while (!isFrozen(paths)) await new Promise(setImmediate);
     assert.equal(killCgroupOf(processes, pid), 1);
     assert.equal((await processes.exited(pid)).status, 137);
     assert.equal(readFileSync(join(cgroup, 'cgroup.procs'), 'utf8'), '');
   } finally {
+    rmdirSync(cgroup);
+  }
+});
+
+test('what forks without end dies altogether', {
+  skip: process.getuid?.() !== 0 && 'needs root',
+}, async () => {
+  const { processes } = await selectPlatform();
+  const ours = cgroupOf(process.pid);
+  const parent = ours.version === 2 ? ours.path : (ours.controllers.get('freezer') ?? '');
+  const cgroup = join(parent, `gantry-forks-${process.pid}`);
+  const below = join(cgroup, 'below');
+  mkdirSync(below, { recursive: true });
+  const folder = mkdtempSync(join(tmpdir(), 'gantry-forks-'));
+  const script = `echo $$ > ${below}/cgroup.procs
+    next() { : > ${folder}/up; (next) & }
+    sleep 1000 & echo $! > ${cgroup}/cgroup.procs
+    next; wait`;
+  const pid = processes.spawn({ file: 'sh', args: ['-c', script], env: { PATH: '/bin' }, stdio: [] });
+  try {
+    while (!existsSync(join(folder, 'up'))) await new Promise(setImmediate);
+    // The sleeper is in the upper cgroup, which is what is killed then.
+    const moved = readFileSync(join(cgroup, 'cgroup.procs'), 'utf8').trim();
+    assert.ok(killCgroupOf(processes, Number(moved)) > 0);
+    await processes.exited(pid);
+    while (cgroupProcesses(cgroup).length > 0) await new Promise(setImmediate);
+  } finally {
+    // Whatever is left ends when it cannot write there.
+    rmSync(folder, { recursive: true });
+    rmdirSync(below);
     rmdirSync(cgroup);
   }
 });

@@ -2,13 +2,17 @@
  * Ends everything in a cgroup, whether it is frozen or not: `cgroup.kill` where the kernel has it (cgroup v2, Linux
  * 5.14), else freeze, SIGKILL to each, thaw, so that nothing can fork its way out and what was frozen can die.
  */
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { hasCode, notFound } from '../../base/errors.ts';
 import type { ProcessOperations } from '../platform.ts';
 import { type CgroupPaths, cgroupOf } from './cgroup-paths.ts';
+import { cgroupProcesses, cgroupTree, isFrozenIn } from './cgroup-processes.ts';
 
 const SIGKILL = 9;
+/** How often it is asked, a millisecond apart, whether all stand still. */
+const frozenAttempts = 20;
+const killRounds = 10;
 
 /** Version 1 controllers whose directory may name the container's processes, the one that can freeze first. */
 const v1Controllers = ['freezer', 'pids', 'devices', 'memory'] as const;
@@ -36,16 +40,37 @@ export function ownDirectory(theirs: CgroupPaths, ours: CgroupPaths): string | u
 }
 
 function killCgroup(processes: Pick<ProcessOperations, 'kill'>, directory: string): number {
-  const cgroups = withChildren(directory);
-  const pids = cgroups.flatMap(processesIn);
-  if (tryWrite(join(directory, 'cgroup.kill'), '1')) return pids.length;
+  const count = cgroupProcesses(directory).length;
+  if (tryWrite(join(directory, 'cgroup.kill'), '1')) return count;
+  const cgroups = cgroupTree(directory);
   for (const cgroup of cgroups) freeze(cgroup, true);
+  awaitFrozen(directory);
   try {
-    for (const pid of cgroups.flatMap(processesIn)) kill(processes, pid);
+    return killEach(processes, directory);
   } finally {
     for (const cgroup of cgroups) freeze(cgroup, false);
   }
-  return pids.length;
+}
+
+/** What still runs could fork away; a process that waits for a disk cannot, and is not waited for. */
+function awaitFrozen(directory: string): void {
+  const pause = new Int32Array(new SharedArrayBuffer(4));
+  for (let attempt = 0; attempt < frozenAttempts && !isFrozenIn(directory); attempt += 1)
+    Atomics.wait(pause, 0, 0, 1);
+}
+
+/** Again while there are new ones: where there is no freezer, some may have been forked meanwhile. */
+function killEach(processes: Pick<ProcessOperations, 'kill'>, directory: string): number {
+  const killed = new Set<number>();
+  for (let round = 0; round < killRounds; round += 1) {
+    const fresh = cgroupProcesses(directory).filter((pid) => !killed.has(pid));
+    if (fresh.length === 0) break;
+    for (const pid of fresh) {
+      kill(processes, pid);
+      killed.add(pid);
+    }
+  }
+  return killed.size;
 }
 
 function freeze(cgroup: string, frozen: boolean): void {
@@ -68,22 +93,5 @@ function tryWrite(path: string, text: string): boolean {
     return true;
   } catch {
     return false;
-  }
-}
-
-function withChildren(directory: string): string[] {
-  try {
-    const children = readdirSync(directory, { withFileTypes: true }).filter((entry) => entry.isDirectory());
-    return [directory, ...children.flatMap(({ name }) => withChildren(join(directory, name)))];
-  } catch {
-    return [];
-  }
-}
-
-function processesIn(directory: string): number[] {
-  try {
-    return readFileSync(join(directory, 'cgroup.procs'), 'utf8').split('\n').filter(Boolean).map(Number);
-  } catch {
-    return [];
   }
 }

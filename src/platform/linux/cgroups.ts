@@ -3,7 +3,7 @@
  * `cgroup.event_control`, version 2 by inotify on the file (Documentation/admin-guide/cgroup-v1/memory.rst, 10;
  * cgroup-v2.rst, "memory.events"). Both wake libuv's epoll; no thread waits.
  */
-import { closeSync, constants, openSync, readSync, type FSWatcher, watch, writeFileSync } from 'node:fs';
+import { closeSync, constants, type FSWatcher, openSync, readSync, watch, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { withNodeErrors } from '../errno.ts';
 import type { CgroupOperations } from '../platform.ts';

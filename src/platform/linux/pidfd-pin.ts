@@ -4,17 +4,15 @@
  * was reaped and when no descriptor is open any more. Needs Linux 6.15; older kernels refuse the mount.
  */
 import { openSync, writeFileSync } from 'node:fs';
-import { keepsExits } from './pidfd-info.ts';
 import * as libc from './libc.ts';
-
-const AT_EMPTY_PATH = 0x1000;
+import { keepsExits } from './pidfd-info.ts';
 
 /** False where the kernel cannot, or the process is gone. `path` is made; unmounting it lets go (open_tree(2)). */
 export function pinPidfd(pid: number, path: string): boolean {
   const pidfd = libc.pidfdOpen(pid);
   if (pidfd < 0) return false;
   try {
-    const flags = libc.OPEN_TREE_CLONE | libc.OPEN_TREE_CLOEXEC | AT_EMPTY_PATH;
+    const flags = libc.OPEN_TREE_CLONE | libc.OPEN_TREE_CLOEXEC | libc.AT_EMPTY_PATH;
     const tree = libc.openTree(pidfd, '', flags);
     if (tree < 0) return false;
     try {
