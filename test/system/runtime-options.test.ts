@@ -84,10 +84,10 @@ describe('options of the runtime, as root', { skip, concurrency: 1 }, () => {
   test('a runtime that is not there: which, and what to do; nothing is left', async () => {
     const absent = runcOptions({ binaryName: '/absent/runc' });
     const rootfs = await lab.record('absent', ['true']);
-    await assert.rejects(
-      lab.createTask('absent', rootfs, absent),
-      /\/absent\/runc.*install runc, or name another/s,
-    );
+    await assert.rejects(lab.createTask('absent', rootfs, absent), {
+      code: 'Unknown',
+      message: /OCI runtime create failed: .*\/absent\/runc.*install runc, or name another/s,
+    });
     await assert.rejects(lab.client.tasks.task('absent').state(), { code: 'NotFound' });
     assert.ok(!existsSync(join(daemon.state, 'io.containerd.runtime.v2.task', lab.namespace, 'absent')));
     await lab.createTask('absent', rootfs);

@@ -32,7 +32,7 @@ export class Runc {
     this.setup = setup;
   }
 
-  /** Errors: by what runc says (runc-log.ts), NotFound when there is no such binary. */
+  /** Errors: by what runc says (runc-log.ts), Unknown when it cannot be started. */
   async run(call: RuncCall): Promise<void> {
     calls += 1;
     const log = join(call.directory, `runc-${call.words[0]}-${calls}.log`);
@@ -55,9 +55,10 @@ export class Runc {
         stdio: call.stdio ?? noStdio,
       });
     } catch (error) {
-      const { code, message } = ContainerdError.from(error);
+      const { message } = ContainerdError.from(error);
+      // Not NotFound: that would say that there is no such container.
       throw new ContainerdError(
-        code,
+        'Unknown',
         `${call.doing}: ${message}; install runc, or name another runtime binary in the runtime options`,
         { cause: error },
       );
