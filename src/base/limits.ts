@@ -93,6 +93,25 @@ export const limits = {
   shimShutdownMs: 3_000,
   shimStartMs: 10_000,
   taskStateMs: 2_000,
+  /** Calls into shims that have no time-out in containerd, and hang there. Hooks of a create or start may be slow. */
+  taskStartMs: 120_000,
+  taskKillMs: 10_000,
+  taskDeleteMs: 30_000,
+  taskChangeMs: 30_000,
+  taskCheckpointMs: 600_000,
+  /** What each step of an escalation is given to take effect. */
+  escalationStepMs: 2_000,
+  /** A shim that takes over the containers of another, until it is ready; then once more after the pause. */
+  shimAdoptMs: 30_000,
+  shimAdoptPauseMs: 500,
+  /** How often a restarted daemon asks for a container that its shim is just making. */
+  heldPollMs: 20,
+  /** Times that one call is repeated because the shim died under it. */
+  shimCallRepeats: 8,
+  /** What a caller that leaves during a create is kept for, so that nothing is left when it is answered. */
+  createUndoMs: 1_000,
+  /** Exits of one container's execs that are remembered, so that none is announced twice. */
+  rememberedExecExits: 64,
   /** Events, and their bytes, that wait for one subscriber: containerd has no bound (docs/decisions/0040). */
   eventSubscriberQueue: 65_536,
   eventSubscriberBytes: 64 * 1024 * 1024,
@@ -116,6 +135,8 @@ export const limits = {
   commandOutputBytes: 16 * 1024 * 1024,
   /** What a log binary may take to end after SIGTERM. */
   logBinaryTermMs: 12_000,
+  /** Age below which a check takes a bundle without a task for one that is being made. */
+  checkGraceMs: 60_000,
   /** Blobs that all pulls, and all pushes, have on their way at once; containerd's default. */
   concurrentTransfers: 3,
 } as const;

@@ -62,4 +62,4 @@ export { Pull, type PullOptions } from './pull.ts';
 export type { Call } from './scope.ts';
 export type { SnapshotRecord, SnapshotsClient } from './snapshots.ts';
 export { Exec, type ExecOptions, Process, Task } from './task.ts';
-export type { TaskMetrics, TaskOptions } from './tasks.ts';
+export type { StuckTask, TaskMetrics, TaskOptions } from './tasks.ts';

@@ -1,10 +1,12 @@
 /** Tasks: containers that run. `tasks.create` makes one of a container record, `task(id)` names one that is there. */
 import type { AnyValue } from '../base/any-value.ts';
+import { hasCode } from '../base/errors.ts';
 import type { Instant } from '../base/time.ts';
 import type { ProcessIo, ProcessState } from '../core/runtime/task-manager.ts';
 import type { Mount } from '../platform/mount.ts';
 import { anyToWire } from '../wire/any.ts';
 import { Tasks } from '../wire/gen/containerd/services/tasks/v1/tasks_pb.js';
+import { Runtime } from '../wire/gen/gantry/runtime/v1/runtime_pb.js';
 import { knownInstantOf, wireMountOf } from './convert.ts';
 import { noStreams } from './process-io.ts';
 import { stateOf } from './process-state.ts';
@@ -25,6 +27,19 @@ export interface TaskMetrics {
   readonly timestamp: Instant;
   /** `io.containerd.cgroups.v1.Metrics` or `.v2.Metrics`. */
   readonly data: AnyValue;
+}
+
+export interface StuckTask {
+  readonly containerId: string;
+  /** "" when it is about init. */
+  readonly execId: string;
+  /** Of the shim's task API; "exit" for a process that was killed and does not end. */
+  readonly call: string;
+  readonly since: Instant;
+  readonly ageMs: number;
+  /** What the daemon did about it last, and what came of that; "" before the first step. */
+  readonly step: string;
+  readonly reason: string;
 }
 
 export class TasksClient {
@@ -64,6 +79,25 @@ export class TasksClient {
   async list(call?: Call): Promise<ProcessState[]> {
     const { tasks } = await this.#scope.client(Tasks).list({}, this.#scope.options(call));
     return tasks.map(stateOf);
+  }
+
+  /** Tasks with a call into their shim that does not come back, the oldest first. None against a containerd, which does not say. */
+  async stuck(call?: Call): Promise<StuckTask[]> {
+    try {
+      const { tasks } = await this.#scope.client(Runtime).listStuck({}, this.#scope.options(call));
+      return tasks.map((task) => ({
+        containerId: task.containerId,
+        execId: task.execId,
+        call: task.call,
+        since: knownInstantOf(task.since),
+        ageMs: Number(task.ageMs),
+        step: task.step,
+        reason: task.reason,
+      }));
+    } catch (error) {
+      if (hasCode(error, 'Unimplemented')) return [];
+      throw error;
+    }
   }
 
   /** One for each running task that passes the filters (over id and namespace). */

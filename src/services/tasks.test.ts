@@ -54,6 +54,7 @@ function recordingManager(asked: unknown[][]): TaskManager {
     metrics: [{ id: 'c1', timestamp: instantOfMs(1), data: { typeUrl: 'm', value: Uint8Array.of(2) } }],
     wait: end,
     checkpoint: [],
+    stuck: [],
   };
   const call =
     (name: string, answer: unknown) =>

@@ -1,14 +1,20 @@
 /** `gantry ps`: containers and what they are doing. */
 import { Command } from 'commander';
 import { formatInstant } from '../../base/time.ts';
-import { type ContainerRecord, type ProcessState, type RuntimeSpec, specOf } from '../../client/index.ts';
+import {
+  type ContainerRecord,
+  type ProcessState,
+  type RuntimeSpec,
+  type StuckTask,
+  specOf,
+} from '../../client/index.ts';
 import { type App, globalsOf, outputOption } from '../app.ts';
 import { nameOf, shortId } from '../container-names.ts';
 import { usage } from '../failure.ts';
 import { familiar } from '../image-names.ts';
 import { repeated } from '../repeated.ts';
 import { truncated } from '../table.ts';
-import { formatAge } from '../units.ts';
+import { formatAge, formatDuration } from '../units.ts';
 
 interface PsFlags {
   readonly all?: boolean;
@@ -20,6 +26,8 @@ interface PsFlags {
 interface Row {
   readonly container: ContainerRecord;
   readonly state: ProcessState | undefined;
+  /** The oldest call into its shim that does not come back. */
+  readonly stuck: StuckTask | undefined;
 }
 
 export const psCommand = (app: App): Command =>
@@ -50,11 +58,17 @@ Examples:
       const keep = flags.filter.map(parseFilter);
       await using gantry = await app.connect(globals);
       const [containers, tasks] = await Promise.all([gantry.containers.list(), gantry.tasks.list()]);
+      // Asked for last: a task that did not tell its state is stuck by now.
+      const stuck = await gantry.tasks.stuck();
       const states = new Map(tasks.map((task) => [task.id, task]));
       const byStatus = flags.filter.some((filter) => filter.startsWith('status='));
       const rows = containers
-        .map((container) => ({ container, state: states.get(container.id) }))
-        .filter(({ state }) => flags.all === true || byStatus || isShown(state))
+        .map((container) => ({
+          container,
+          state: states.get(container.id),
+          stuck: stuck.find(({ containerId }) => containerId === container.id),
+        }))
+        .filter((row) => flags.all === true || byStatus || isShown(row))
         .filter((row) => keep.every((matches) => matches(row)))
         .toSorted((a, b) => Number(b.container.createdAt - a.container.createdAt));
       if (flags.quiet === true) {
@@ -67,9 +81,12 @@ Examples:
       });
     });
 
-const isShown = (state: ProcessState | undefined): boolean =>
-  state !== undefined &&
-  (state.status === 'running' || state.status === 'paused' || state.status === 'pausing');
+const shown: ReadonlySet<string> = new Set(['running', 'paused', 'pausing', 'stuck']);
+
+const isShown = (row: Row): boolean => shown.has(statusOfRow(row));
+
+/** A task that hangs is `stuck`, whatever it was before. */
+const statusOfRow = ({ state, stuck }: Row): string => (stuck === undefined ? statusOf(state) : 'stuck');
 
 /** Words of `ps`: a task that has ended is `exited`, a container without a task `created`. */
 export function statusOf(state: ProcessState | undefined): string {
@@ -88,7 +105,8 @@ function commandOf(container: ContainerRecord): readonly string[] {
   }
 }
 
-function statusText(state: ProcessState | undefined, nowMs: number): string {
+function statusText({ state, stuck }: Row, nowMs: number): string {
+  if (stuck !== undefined) return `STUCK ${formatDuration(stuck.ageMs)} in ${callOf(stuck)}`;
   const status = statusOf(state);
   if (status === 'running') return 'Up';
   if (status !== 'exited' || state === undefined)
@@ -97,26 +115,41 @@ function statusText(state: ProcessState | undefined, nowMs: number): string {
   return `Exited (${state.exitStatus})${since}`;
 }
 
-function cellsOf({ container, state }: Row, flags: PsFlags, nowMs: number): string[] {
+const callOf = ({ call, execId }: StuckTask): string => (execId === '' ? call : `${call} of ${execId}`);
+
+function cellsOf(row: Row, flags: PsFlags, nowMs: number): string[] {
+  const { container } = row;
   const command = commandOf(container).join(' ');
   return [
     idOf(container, flags),
     familiar(container.image),
     flags.trunc ? truncated(command, 30) : command,
     formatAge(container.createdAt, nowMs),
-    statusText(state, nowMs),
+    statusText(row, nowMs),
     nameOf(container),
   ];
 }
 
-function jsonOf({ container, state }: Row): unknown {
+function jsonOf(row: Row): unknown {
+  const { container, state, stuck } = row;
   return {
     id: container.id,
     name: nameOf(container),
     image: container.image,
     command: commandOf(container),
     createdAt: formatInstant(container.createdAt),
-    status: statusOf(state),
+    status: statusOfRow(row),
+    stuck:
+      stuck === undefined
+        ? null
+        : {
+            call: stuck.call,
+            execId: stuck.execId,
+            since: formatInstant(stuck.since),
+            ageMs: stuck.ageMs,
+            step: stuck.step,
+            reason: stuck.reason,
+          },
     pid: state?.pid ?? 0,
     exitCode: state?.status === 'stopped' ? state.exitStatus : null,
     exitedAt: state?.exitedAt === undefined ? null : formatInstant(state.exitedAt),
@@ -134,7 +167,7 @@ function parseFilter(text: string): (row: Row) => boolean {
     case 'image':
       return ({ container }) => container.image === value || familiar(container.image) === value;
     case 'status':
-      return ({ state }) => statusOf(state) === value;
+      return (row) => statusOfRow(row) === value;
     case 'label': {
       const [label = '', ...wanted] = rest;
       return ({ container: { labels } }) =>

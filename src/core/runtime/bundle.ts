@@ -115,6 +115,20 @@ export class BundleStore {
     return { shimPath: (await readIfThere(path.join(directory, 'shim-binary-path'))) ?? '' };
   }
 
+  /**
+   * The shim of this house noted a process in it and no end: by the first lines of its own notes (gantry-shim.json).
+   * False for a container that never came into being, and for one whose end the shim has seen.
+   */
+  async isUnended({ path: directory }: Bundle): Promise<boolean> {
+    try {
+      const text = await readFile(path.join(directory, 'gantry-shim.json'), 'utf8');
+      const { init } = JSON.parse(text) as { init?: { pid?: unknown; exit?: unknown } };
+      return typeof init?.pid === 'number' && init.pid > 0 && (init.exit ?? undefined) === undefined;
+    } catch {
+      return false;
+    }
+  }
+
   /** Takes the bundle and its work directory away, and what is mounted there before. */
   async remove(bundle: Bundle): Promise<void> {
     // Renamed first: a crash leaves nothing that looks like a task.

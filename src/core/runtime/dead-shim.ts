@@ -1,9 +1,8 @@
 /**
- * What becomes of a task whose shim is gone: the shim's `delete` takes the container away, and the events that the shim
- * can no longer send are sent here, once. Status 255 means that nobody knows.
+ * What becomes of a task whose shim is gone for good: the shim's `delete` takes the container away, and the events that
+ * the shim can no longer send are sent here, unless it had sent them. Status 255 means that nobody knows.
  */
 import { type Context, forCleanup, withNamespace } from '../../base/context.ts';
-import { limits } from '../../base/limits.ts';
 import { Semaphore } from '../../base/semaphore.ts';
 import { now } from '../../base/time.ts';
 import type { Platform } from '../../platform/platform.ts';
@@ -12,66 +11,71 @@ import { TaskDeleteSchema, TaskExitSchema } from '../../wire/gen/containerd/even
 import { timestampOf } from '../../wire/timestamps.ts';
 import type { EventPublisher } from '../events/event-exchange.ts';
 import type { Bundle, BundleStore } from './bundle.ts';
+import type { Deadlines } from './deadlines.ts';
+import type { ExitLedger } from './exit-ledger.ts';
 import { type DaemonAddresses, deleteByShim, type ShimProgram } from './foreign-shim.ts';
+import { killLeftBehind } from './left-behind.ts';
 import type { ProcessEnd } from './task-manager.ts';
 
 const unknownStatus = 255;
 
-/** A dead shared shim leaves many at once, and each clean-up is a process of its own or two. */
+/** A dead shim may leave many at once, and each clean-up is a process of its own or two. */
 const atOnce = new Semaphore(4);
 
 export interface DeadShimDependencies {
   readonly platform: Platform;
   readonly events: EventPublisher;
+  readonly exits: ExitLedger;
   readonly bundles: BundleStore;
+  readonly daemon: DaemonAddresses;
+  readonly deadlines: Deadlines;
 }
 
-/**
- * `announce` is false for a task that never came into being. Ends with the bundle gone, or with nothing mounted there
- * when it is kept for another try.
- */
+export interface DeadTask {
+  readonly bundle: Bundle;
+  readonly program: ShimProgram;
+  /** False for a task that never came into being. */
+  readonly announce: boolean;
+  /** The bundle stays for another try, with nothing mounted in it. */
+  readonly keepBundle?: boolean;
+}
+
+/** Ends with the bundle gone, or kept as asked. Errors: the file system's. */
 export async function cleanUpAfterShim(
-  { platform, events, bundles }: DeadShimDependencies,
+  deps: DeadShimDependencies,
   ctx: Context,
-  dead: {
-    bundle: Bundle;
-    program: ShimProgram;
-    daemon: DaemonAddresses;
-    announce: boolean;
-    keepBundle?: boolean;
-  },
+  { bundle, program, announce, keepBundle = false }: DeadTask,
 ): Promise<ProcessEnd> {
-  const { bundle, announce } = dead;
+  const { platform, bundles, daemon, exits } = deps;
   using _turn = await atOnce.acquire();
-  const namespaced = withNamespace(forCleanup(ctx, limits.shimCleanupMs), bundle.namespace);
+  const namespaced = withNamespace(forCleanup(ctx, deps.deadlines.ms('shim.cleanup')), bundle.namespace);
   const log = ctx.log.child({ namespace: bundle.namespace, id: bundle.id });
   let end: ProcessEnd = { pid: 0, exitStatus: unknownStatus, exitedAt: now() };
   try {
     const { signal } = namespaced;
-    end = await deleteByShim(platform.processes, {
-      program: dead.program,
-      bundle,
-      daemon: dead.daemon,
-      signal,
-    });
+    end = await deleteByShim(platform.processes, { program, bundle, daemon, signal });
   } catch (error) {
     log.warn({ error }, 'the shim could not clean up after itself');
   }
-  if (dead.keepBundle === true) platform.mounts.unmountAll(bundle.path, { lazy: true });
+  killLeftBehind({ processes: platform.processes, log }, bundle, daemon);
+  end = exits.exitOf(bundle.namespace, bundle.id, '') ?? end;
+  if (keepBundle) platform.mounts.unmountAll(bundle.path, { lazy: true });
   else await bundles.remove(bundle);
-  if (!announce) return end;
-  const exitedAt = timestampOf(end.exitedAt ?? now());
-  const { pid, exitStatus } = end;
-  const containerId = bundle.id;
-  await events.publish(
-    namespaced,
-    '/tasks/exit',
-    packAny(TaskExitSchema, { containerId, id: containerId, pid, exitStatus, exitedAt }),
-  );
-  await events.publish(
-    namespaced,
-    '/tasks/delete',
-    packAny(TaskDeleteSchema, { containerId, pid, exitStatus, exitedAt }),
-  );
+  if (announce) await announceEnd(deps, withNamespace(ctx, bundle.namespace), bundle, end);
+  exits.forget(bundle.namespace, bundle.id);
   return end;
+}
+
+/** The end of init and the deletion, as far as the shim did not announce them itself. */
+export async function announceEnd(
+  { events, exits }: Pick<DeadShimDependencies, 'events' | 'exits'>,
+  ctx: Context,
+  { namespace, id }: Bundle,
+  { pid, exitStatus, exitedAt = now() }: ProcessEnd,
+): Promise<void> {
+  const shared = { containerId: id, pid, exitStatus, exitedAt: timestampOf(exitedAt) };
+  if (exits.exitOf(namespace, id, '') === undefined)
+    await events.publish(ctx, '/tasks/exit', packAny(TaskExitSchema, { ...shared, id }));
+  if (!exits.isDeleted(namespace, id))
+    await events.publish(ctx, '/tasks/delete', packAny(TaskDeleteSchema, shared));
 }

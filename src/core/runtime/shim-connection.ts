@@ -2,6 +2,7 @@
  * One ttrpc connection to a shim, shared by all of its tasks, with a task client that speaks version 3 and falls back to
  * version 2 when the shim does not know it.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { hasCode } from '../../base/errors.ts';
 import { Task as TaskV2 } from '../../wire/gen/containerd/runtime/task/v2/shim_pb.js';
 import { Task as TaskV3 } from '../../wire/gen/containerd/runtime/task/v3/shim_pb.js';
@@ -41,6 +42,14 @@ export class ShimConnection implements AsyncDisposable {
   }
 
   get isLost(): boolean {
+    return this.#lost;
+  }
+
+  /** Whether `error` came of the end of the connection, and not from the shim. */
+  async lostBy(error: unknown): Promise<boolean> {
+    if (!hasCode(error, 'Unavailable')) return false;
+    // The calls hear of it before those who wait for the end.
+    if (!this.#lost) await nextTurn();
     return this.#lost;
   }
 

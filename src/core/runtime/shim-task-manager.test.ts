@@ -21,7 +21,7 @@ import { now } from '../../base/time.ts';
 import { makeSpec } from '../../oci/default-spec.ts';
 import type { Platform } from '../../platform/platform.ts';
 import { selectPlatform } from '../../platform/select.ts';
-import { jsonTypeUrls, packAny, packJson, unpackAny } from '../../wire/any.ts';
+import { anyFromWire, jsonTypeUrls, packAny, packJson, unpackAny } from '../../wire/any.ts';
 import { TaskExitSchema } from '../../wire/gen/containerd/events/task_pb.js';
 import { Task } from '../../wire/gen/containerd/runtime/task/v3/shim_pb.js';
 import { Events } from '../../wire/gen/containerd/services/ttrpc/events/v1/events_pb.js';
@@ -32,8 +32,10 @@ import { TtrpcServer } from '../../wire/ttrpc/server.ts';
 import { UnixListener } from '../../wire/unix-listener.ts';
 import type { Container, ContainerStore } from '../containers/container-store.ts';
 import type { ContentStore } from '../content/content-store.ts';
-import type { EventPublisher } from '../events/event-exchange.ts';
+import type { Envelope, EventExchange } from '../events/event-exchange.ts';
+import { Deadlines } from './deadlines.ts';
 import { ShimTaskManager } from './shim-task-manager.ts';
+import { TaskEventExchange } from './task-events.ts';
 import type { CreateTask } from './task-manager.ts';
 
 const SIGKILL = 9;
@@ -45,12 +47,27 @@ interface Heard {
   readonly event: AnyValue;
 }
 
-/** What the manager published itself; a shim's events come over the socket. */
-class OwnEvents implements EventPublisher {
+/** What subscribers would hear: of the shims, which forward over the socket, and of the manager. */
+class HeardEvents implements EventExchange {
   readonly heard: Heard[] = [];
 
   async publish(_ctx: Context, topic: string, event: AnyValue): Promise<void> {
     this.heard.push({ topic, event });
+  }
+
+  async forward(_ctx: Context, { topic, event }: Envelope): Promise<void> {
+    this.heard.push({ topic, event });
+  }
+
+  async *subscribe(): AsyncGenerator<Envelope> {}
+
+  /** Containers and statuses of exits of inits, in the order in which they were told. */
+  exits(): [id: string, status: number][] {
+    return this.heard
+      .filter(({ topic }) => topic === '/tasks/exit')
+      .map(({ event }) => unpackAny(TaskExitSchema, event))
+      .filter(({ id, containerId }) => id === containerId)
+      .map(({ containerId, exitStatus }) => [containerId, exitStatus]);
   }
 }
 
@@ -65,6 +82,11 @@ class Containers {
     return record;
   }
 }
+
+const isOneOf =
+  (tasks: readonly { readonly containerId: string }[]) =>
+  ([id]: readonly [string, number]): boolean =>
+    tasks.some(({ containerId }) => containerId === id);
 
 async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
   const deadline = Date.now() + 20_000;
@@ -83,8 +105,8 @@ describe('tasks over shims and runc, as root', { skip: process.getuid?.() !== 0 
   let listener: UnixListener;
   let server: TtrpcServer;
   let manager: ShimTaskManager;
-  const own = new OwnEvents();
-  const forwarded: string[] = [];
+  const own = new HeardEvents();
+  const events = new TaskEventExchange({ exchange: own });
   const containers = new Containers();
   const here = withNamespace(background(log), parseNamespace('manager-test'));
   const there = withNamespace(background(log), parseNamespace('manager-test.2'));
@@ -93,11 +115,20 @@ describe('tasks over shims and runc, as root', { skip: process.getuid?.() !== 0 
 
   const makeManager = (): ShimTaskManager =>
     new ShimTaskManager(
-      { containers: containers as unknown as ContainerStore, content: noContent, events: own, platform, log },
+      {
+        containers: containers as unknown as ContainerStore,
+        content: noContent,
+        events,
+        exits: events.exits,
+        platform,
+        log,
+      },
       {
         root: join(directory, 'root'),
         state: join(directory, 'state'),
-        shimDirectory: join(directory, 'shim'),
+        shimDirectory: join(directory, 'shims'),
+        sharing: 'node',
+        deadlines: new Deadlines(),
         shim: {
           file: process.execPath,
           args: ['--disable-warning=ExperimentalWarning', join(import.meta.dirname, '../../shim/main.ts')],
@@ -124,8 +155,12 @@ describe('tasks over shims and runc, as root', { skip: process.getuid?.() !== 0 
       log,
       services: [
         serve(Events, {
-          forward: async (_ctx, { envelope }) => {
-            forwarded.push(envelope?.topic ?? '');
+          forward: async (ctx, { envelope }) => {
+            const event = anyFromWire(envelope?.event);
+            assert.ok(envelope !== undefined && event !== undefined);
+            const { topic } = envelope;
+            const namespace = parseNamespace(envelope.namespace);
+            await events.forward(ctx, { timestamp: now(), namespace, topic, event });
             return {};
           },
         }),
@@ -193,7 +228,7 @@ describe('tasks over shims and runc, as root', { skip: process.getuid?.() !== 0 
     return { containerId: request.containerId, pid };
   }
 
-  const sharedSocket = (): string => join(directory, 'shim/sock');
+  const sharedSocket = (): string => join(directory, 'shims/shim/sock');
 
   /** The shim that holds a container, asked past the manager. */
   async function shimOf(ctx: NamespacedContext, id: ContainerId, address = sharedSocket()): Promise<number> {
@@ -292,28 +327,22 @@ describe('tasks over shims and runc, as root', { skip: process.getuid?.() !== 0 
     await manager.delete(here, containerId);
   });
 
-  test('a shim that dies takes its containers along, and each end is told once', async () => {
+  test('a shim that is killed: containers go on under the next one, and each end is told once', async () => {
     const killed = await Promise.all([run(here, ['sleep', '1000']), run(there, ['sleep', '1000'])]);
     const [inHere, inThere] = killed;
-    const earlier = own.heard.length;
-    const waiting = manager.wait(here, inHere);
+    const waiting = [manager.wait(here, inHere), manager.wait(there, inThere)];
     const pid = await shimOf(here, inHere.containerId);
     platform.processes.kill(pid, SIGKILL);
-    assert.equal((await waiting).exitStatus, 137);
-    await until('both are told', () => own.heard.length - earlier >= 4);
-    const told = own.heard.slice(earlier);
-    assert.equal(told.length, 4);
-    const exits = told.filter(({ topic }) => topic === '/tasks/exit');
-    assert.deepEqual(
-      exits.map(({ event }) => unpackAny(TaskExitSchema, event).containerId).sort(),
-      [inHere.containerId, inThere.containerId].sort(),
-    );
-    for (const { event } of exits) assert.equal(unpackAny(TaskExitSchema, event).exitStatus, 137);
-    for (const { pid: init } of killed) assert.ok(!platform.processes.isAlive(init));
-    assert.ok(!existsSync(bundleOf(here, inHere.containerId)));
-    const next = await run(here, ['sleep', '1000']);
-    assert.notEqual(await shimOf(here, next.containerId), pid);
-    await remove(here, next.containerId);
+    assert.equal((await manager.state(here, inHere)).status, 'running');
+    assert.notEqual(await shimOf(here, inHere.containerId), pid);
+    for (const { pid: init } of killed) assert.ok(platform.processes.isAlive(init));
+    await manager.kill(here, inHere, SIGKILL, { all: false });
+    await manager.kill(there, inThere, SIGKILL, { all: false });
+    for (const end of await Promise.all(waiting)) assert.equal(end.exitStatus, 137);
+    await manager.delete(here, inHere.containerId);
+    await manager.delete(there, inThere.containerId);
+    await until('both are told', () => own.exits().filter(isOneOf(killed)).length >= 2);
+    assert.equal(own.exits().filter(isOneOf(killed)).length, 2);
   });
 
   test('a shim that was about to leave is replaced, and the create does not notice', async () => {
@@ -338,32 +367,32 @@ describe('tasks over shims and runc, as root', { skip: process.getuid?.() !== 0 
     await remove(here, shared.containerId);
   });
 
-  test('the next manager finds running and ended tasks; what never came to be, and what is lost, goes', async () => {
+  test('the next manager finds running and ended tasks, also of a shim that died; what never came to be goes', async () => {
     const stays = await run(here, ['sleep', '1000']);
     const ends = await run(there, ['sh', '-c', 'exit 7']);
     await manager.wait(there, ends);
-    const lost = await run(here, ['sleep', '1000'], { options: inCgroup() });
-    const lostShim = await shimOf(here, lost.containerId, addressOf(here, lost.containerId));
+    const alone = await run(here, ['sleep', '1000'], { options: inCgroup() });
+    const itsShim = await shimOf(here, alone.containerId, addressOf(here, alone.containerId));
     await manager[Symbol.asyncDispose]();
-    platform.processes.kill(lostShim, SIGKILL);
+    platform.processes.kill(itsShim, SIGKILL);
     mkdirSync(bundleOf(here, 'half-made'), { recursive: true });
     mkdirSync(join(directory, 'root', here.namespace, 'orphan'), { recursive: true });
-    const earlier = own.heard.length;
 
     manager = makeManager();
     await manager.load(background(log));
-    assert.deepEqual(
-      (await manager.list(here)).map(({ id, pid, status }) => [id, pid, status]),
-      [[stays.containerId, stays.pid, 'running']],
-    );
+    const found = (await manager.list(here)).map(({ id, pid, status }) => [id, pid, status]);
+    const byPid = (a: (typeof found)[number], b: (typeof found)[number]): number =>
+      Number(a[1]) - Number(b[1]);
+    assert.deepEqual(found.toSorted(byPid), [
+      [stays.containerId, stays.pid, 'running'],
+      [alone.containerId, alone.pid, 'running'],
+    ]);
     assert.equal((await manager.state(there, ends)).status, 'stopped');
     assert.equal((await manager.delete(there, ends.containerId)).exitStatus, 7);
-    const told = own.heard.slice(earlier).map(({ topic }) => topic);
-    assert.deepEqual(told, ['/tasks/exit', '/tasks/delete'], 'the end of the lost one, and of no other');
-    assert.ok(!platform.processes.isAlive(lost.pid));
-    assert.deepEqual(readdirSync(join(directory, 'state', here.namespace)), [stays.containerId]);
-    assert.deepEqual(readdirSync(join(directory, 'root', here.namespace)), [stays.containerId]);
-    assert.equal(await remove(here, stays.containerId), 137);
+    const kept = [stays.containerId, alone.containerId];
+    assert.deepEqual(readdirSync(join(directory, 'state', here.namespace)).toSorted(), kept);
+    assert.deepEqual(readdirSync(join(directory, 'root', here.namespace)).toSorted(), kept);
+    for (const containerId of kept) assert.equal(await remove(here, containerId), 137);
   });
 
   test('a manager that stops dismisses a shim that holds nothing', async () => {
@@ -372,6 +401,6 @@ describe('tasks over shims and runc, as root', { skip: process.getuid?.() !== 0 
     await remove(here, containerId);
     await manager[Symbol.asyncDispose]();
     await until('the shim has left', () => !platform.processes.isAlive(pid));
-    assert.ok(forwarded.includes('/tasks/delete'));
+    assert.ok(own.heard.some(({ topic }) => topic === '/tasks/delete'));
   });
 });

@@ -1,53 +1,58 @@
 /**
- * Tasks over shims: what the task service asks, passed to the shim that holds the task.
- *
- * Differs from containerd where nobody can see it: the built-in runtime's containers share one shim process. When that
- * dies its containers are cleaned up each on its own, as after the death of any shim.
+ * Tasks over shims: what the task service asks, passed to the shim that holds the task. Each call goes through
+ * task-calls.ts, each story has a file: task-create.ts, task-delete.ts, task-load.ts, shim-loss.ts.
  */
 import type { AnyValue } from '../../base/any-value.ts';
-import { background, type Context, type NamespacedContext } from '../../base/context.ts';
-import { ContainerdError, hasCode } from '../../base/errors.ts';
+import { background, type Context, type NamespacedContext, withNamespace } from '../../base/context.ts';
+import { ContainerdError } from '../../base/errors.ts';
 import type { ContainerId, ExecId } from '../../base/identifiers.ts';
-import { KeyedLock } from '../../base/keyed-lock.ts';
-import { limits } from '../../base/limits.ts';
+import { KeyedLock, raceSignal } from '../../base/keyed-lock.ts';
 import type { Logger } from '../../base/logger.ts';
 import { now } from '../../base/time.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
 import type { Platform } from '../../platform/platform.ts';
 import { anyFromWire, anyToWire } from '../../wire/any.ts';
-import type { DeleteResponse, StateResponse } from '../../wire/gen/containerd/runtime/task/v3/shim_pb.js';
-import { Status } from '../../wire/gen/containerd/types/task/task_pb.js';
-import { instantOf } from '../../wire/timestamps.ts';
 import type { ContainerStore } from '../containers/container-store.ts';
 import type { ContentStore } from '../content/content-store.ts';
 import type { EventPublisher } from '../events/event-exchange.ts';
 import { parseFilters } from '../filters/filter.ts';
 import { BundleStore } from './bundle.ts';
 import { checkpointPath, saveCheckpoint } from './checkpoint.ts';
-import { cleanUpAfterShim } from './dead-shim.ts';
+import type { Deadlines } from './deadlines.ts';
+import { Escalation } from './escalation.ts';
+import type { ExitLedger } from './exit-ledger.ts';
 import type { DaemonAddresses, ShimProgram } from './foreign-shim.ts';
-import { SharedShim } from './shared-shim.ts';
-import type { ShimConnection } from './shim-connection.ts';
-import { ShimPool } from './shim-pool.ts';
+import { identify } from './process-identity.ts';
+import { type ShimCall, ShimCalls, type StuckCall } from './shim-calls.ts';
+import type { Sharing } from './shim-group.ts';
+import type { ShimLink } from './shim-link.ts';
+import { ShimLinks } from './shim-links.ts';
+import { afterShimLoss, type ShimLossDependencies } from './shim-loss.ts';
 import { type Task, taskKey } from './task.ts';
-import { createTask, programOf, type TaskCreateDependencies } from './task-create.ts';
+import { TaskCalls } from './task-calls.ts';
+import { stateOf } from './task-convert.ts';
+import { createTask, type TaskCreateDependencies } from './task-create.ts';
+import { deleteProcess, deleteTask } from './task-delete.ts';
 import { loadTasks } from './task-load.ts';
 import type {
   CreateTask,
   ProcessEnd,
   ProcessIo,
   ProcessState,
-  ProcessStatus,
   ProcessTarget,
   TaskManager,
   TaskMetric,
 } from './task-manager.ts';
+
+const SIGKILL = 9;
 
 export interface ShimTaskManagerDependencies {
   readonly containers: ContainerStore;
   /** Where dumps of tasks are kept. */
   readonly content: ContentStore;
   readonly events: EventPublisher;
+  /** What the shims have announced. */
+  readonly exits: ExitLedger;
   readonly platform: Platform;
   readonly log: Logger;
 }
@@ -57,48 +62,60 @@ export interface ShimTaskManagerOptions {
   readonly root: string;
   /** Bundles of tasks. */
   readonly state: string;
-  /** Socket, log and runc state of the shared shim; short, for a socket's path is bounded. */
+  /** Directory of the shims' directories; short, for a socket's path is bounded. */
   readonly shimDirectory: string;
   readonly shim: ShimProgram;
+  readonly sharing: Sharing;
+  readonly deadlines: Deadlines;
   readonly daemon: DaemonAddresses;
   /** Where shims are looked for that PATH does not have. */
   readonly besideDir: string;
 }
 
 export class ShimTaskManager implements TaskManager, AsyncDisposable {
-  readonly #dependencies: TaskCreateDependencies;
+  readonly #dependencies: TaskCreateDependencies & ShimLossDependencies;
   readonly #log: Logger;
   readonly #tasks = new Map<string, Task>();
+  readonly #inFlight = new ShimCalls();
+  readonly #escalation: Escalation;
   readonly #creating = new KeyedLock();
   #stopping = false;
 
   constructor({ log, ...nouns }: ShimTaskManagerDependencies, options: ShimTaskManagerOptions) {
-    const { platform } = nouns;
-    const { root, state, shim: program, daemon, shimDirectory: directory, besideDir } = options;
-    const sharedShim = new SharedShim({ platform, log }, { program, daemon, directory });
-    const pool = new ShimPool(sharedShim, (shim) => this.#onShimLost(shim));
+    const { platform, events } = nouns;
+    const { root, state, shim: program, shimDirectory, ...given } = options;
+    const { deadlines, daemon } = given;
+    const calls = this.#inFlight;
+    const escalation = new Escalation({ platform, events, calls, deadlines, log });
     this.#dependencies = {
       ...nouns,
+      ...given,
+      log,
+      shimDirectory,
+      tasks: this.#tasks,
+      inFlight: calls,
       bundles: new BundleStore(platform, { root, state }),
-      pool,
-      sharedShim,
-      daemon,
-      besideDir,
+      links: new ShimLinks(
+        { platform, log, onLost: (link) => this.#onShimLost(link) },
+        { baseDir: shimDirectory, program, daemon },
+      ),
+      calls: new TaskCalls({ calls, escalation, deadlines }),
     };
+    this.#escalation = escalation;
     this.#log = log;
   }
 
   /** Finds the tasks of an earlier daemon again; before anybody is served. */
   async load(ctx: Context): Promise<void> {
-    for (const task of await loadTasks(this.#dependencies, ctx)) this.#tasks.set(task.key, task);
+    await loadTasks(this.#dependencies, ctx);
   }
 
   /** Leaves shims and containers running. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stopping = true;
     await this.#dismissIdleShims();
-    await this.#dependencies.pool[Symbol.asyncDispose]();
-    for (const task of this.#tasks.values()) task.resources.dispose();
+    for (const task of this.#tasks.values()) task.release();
+    await this.#dependencies.links[Symbol.asyncDispose]();
   }
 
   async create(ctx: NamespacedContext, request: CreateTask): Promise<{ pid: number }> {
@@ -115,31 +132,33 @@ export class ShimTaskManager implements TaskManager, AsyncDisposable {
     ctx: NamespacedContext,
     { containerId, execId = '' as ExecId }: ProcessTarget,
   ): Promise<{ pid: number }> {
-    const { pid } = await this.#task(ctx, containerId).call(ctx, 'start', { id: containerId, execId });
+    const task = this.#task(ctx, containerId);
+    const { pid } = await this.#call(ctx, task, 'start', { id: containerId, execId });
+    const started = identify(this.#dependencies.platform.processes, pid);
+    if (started !== undefined) task.processes.set(execId, started);
     return { pid };
   }
 
+  /** Goes on when the caller leaves: what the shim has begun cannot be taken back. */
   async delete(ctx: NamespacedContext, id: ContainerId): Promise<ProcessEnd> {
     const task = this.#task(ctx, id);
-    const end = endOf(await task.call(ctx, 'delete', { id, execId: '' }));
-    this.#tasks.delete(task.key);
-    await this.#shutdown(task);
-    await this.#dependencies.bundles.remove(task.bundle);
-    return end;
+    task.deletion ??= this.#delete(withNamespace(background(this.#log), ctx.namespace), task).finally(() => {
+      task.deletion = undefined;
+    });
+    task.deletion.catch(() => {});
+    return raceSignal(task.deletion, ctx.signal);
   }
 
   async deleteProcess(ctx: NamespacedContext, id: ContainerId, execId: ExecId): Promise<ProcessEnd> {
-    return endOf(await this.#task(ctx, id).call(ctx, 'delete', { id, execId }));
+    return deleteProcess(this.#dependencies, ctx, this.#task(ctx, id), execId);
   }
 
   async state(
     ctx: NamespacedContext,
     { containerId, execId = '' as ExecId }: ProcessTarget,
   ): Promise<ProcessState> {
-    const timeoutMs = limits.taskStateMs;
-    return stateOf(
-      await this.#task(ctx, containerId).call(ctx, 'state', { id: containerId, execId }, { timeoutMs }),
-    );
+    const task = this.#task(ctx, containerId);
+    return stateOf(await this.#call(ctx, task, 'state', { id: containerId, execId }));
   }
 
   async list(ctx: NamespacedContext): Promise<ProcessState[]> {
@@ -161,7 +180,9 @@ export class ShimTaskManager implements TaskManager, AsyncDisposable {
     signal: number,
     { all }: { all: boolean },
   ): Promise<void> {
-    await this.#task(ctx, containerId).call(ctx, 'kill', { id: containerId, execId, signal, all });
+    const task = this.#task(ctx, containerId);
+    await this.#call(ctx, task, 'kill', { id: containerId, execId, signal, all });
+    if (signal === SIGKILL) this.#watchEnd(task, execId);
   }
 
   async exec(
@@ -171,7 +192,7 @@ export class ShimTaskManager implements TaskManager, AsyncDisposable {
     spec: AnyValue,
     io: ProcessIo,
   ): Promise<void> {
-    await this.#task(ctx, id).call(ctx, 'exec', { id, execId, ...io, spec: anyToWire(spec) });
+    await this.#call(ctx, this.#task(ctx, id), 'exec', { id, execId, ...io, spec: anyToWire(spec) });
   }
 
   async resizePty(
@@ -180,29 +201,34 @@ export class ShimTaskManager implements TaskManager, AsyncDisposable {
     width: number,
     height: number,
   ): Promise<void> {
-    await this.#task(ctx, containerId).call(ctx, 'resizePty', { id: containerId, execId, width, height });
+    await this.#call(ctx, this.#task(ctx, containerId), 'resizePty', {
+      id: containerId,
+      execId,
+      width,
+      height,
+    });
   }
 
   async closeIo(
     ctx: NamespacedContext,
     { containerId, execId = '' as ExecId }: ProcessTarget,
   ): Promise<void> {
-    await this.#task(ctx, containerId).call(ctx, 'closeIO', { id: containerId, execId, stdin: true });
+    await this.#call(ctx, this.#task(ctx, containerId), 'closeIO', { id: containerId, execId, stdin: true });
   }
 
   async pause(ctx: NamespacedContext, id: ContainerId): Promise<void> {
-    await this.#task(ctx, id).call(ctx, 'pause', { id });
+    await this.#call(ctx, this.#task(ctx, id), 'pause', { id });
   }
 
   async resume(ctx: NamespacedContext, id: ContainerId): Promise<void> {
-    await this.#task(ctx, id).call(ctx, 'resume', { id });
+    await this.#call(ctx, this.#task(ctx, id), 'resume', { id });
   }
 
   async pids(
     ctx: NamespacedContext,
     id: ContainerId,
   ): Promise<{ pid: number; info: AnyValue | undefined }[]> {
-    const { processes } = await this.#task(ctx, id).call(ctx, 'pids', { id });
+    const { processes } = await this.#call(ctx, this.#task(ctx, id), 'pids', { id });
     return processes.map(({ pid, info }) => ({ pid, info: anyFromWire(info) }));
   }
 
@@ -212,7 +238,7 @@ export class ShimTaskManager implements TaskManager, AsyncDisposable {
     resources: AnyValue | undefined,
     annotations: Readonly<Record<string, string>>,
   ): Promise<void> {
-    await this.#task(ctx, id).call(ctx, 'update', {
+    await this.#call(ctx, this.#task(ctx, id), 'update', {
       id,
       annotations: { ...annotations },
       ...(resources !== undefined && { resources: anyToWire(resources) }),
@@ -229,9 +255,7 @@ export class ShimTaskManager implements TaskManager, AsyncDisposable {
     const samples = wanted.map(async (task): Promise<TaskMetric | undefined> => {
       const { id } = task.bundle;
       try {
-        const data = anyFromWire(
-          (await task.call(ctx, 'stats', { id }, { timeoutMs: limits.taskStateMs })).stats,
-        );
+        const data = anyFromWire((await this.#call(ctx, task, 'stats', { id })).stats);
         return data === undefined ? undefined : { id, timestamp: now(), data };
       } catch (error) {
         ctx.log.warn({ error, id }, 'left out of the metrics: the shim does not measure a task');
@@ -248,6 +272,11 @@ export class ShimTaskManager implements TaskManager, AsyncDisposable {
     return this.#task(ctx, containerId).ended(ctx, execId);
   }
 
+  /** Tasks of the namespace with a call that has passed its deadline, the oldest first. */
+  stuck({ namespace }: NamespacedContext): StuckCall[] {
+    return this.#inFlight.stuck(namespace);
+  }
+
   async checkpoint(
     ctx: NamespacedContext,
     id: ContainerId,
@@ -255,7 +284,7 @@ export class ShimTaskManager implements TaskManager, AsyncDisposable {
   ): Promise<Descriptor[]> {
     const task = this.#task(ctx, id);
     const dump = async (path: string): Promise<void> => {
-      await task.call(ctx, 'checkpoint', {
+      await this.#call(ctx, task, 'checkpoint', {
         id,
         path,
         ...(options !== undefined && { options: anyToWire(options) }),
@@ -281,75 +310,54 @@ export class ShimTaskManager implements TaskManager, AsyncDisposable {
     return [...this.#tasks.values()].filter(({ bundle }) => bundle.namespace === namespace);
   }
 
-  /** The shim ends when it holds nothing any more, at once or after its grace. */
-  async #shutdown(task: Task): Promise<void> {
-    const { id, namespace } = task.bundle;
-    const options = { namespace, timeoutMs: limits.shimShutdownMs };
-    try {
-      await task.shim.call('shutdown', { id }, options);
-    } catch (error) {
-      if (!hasCode(error, 'Unavailable'))
-        this.#log.warn({ error, id, namespace }, 'the shim does not shut down');
-    }
-    if (task.ownsShim && ![...this.#tasks.values()].some(({ shim }) => shim === task.shim))
-      await this.#dependencies.pool.close(task.shim);
-    task.resources.dispose();
+  get #call(): TaskCalls['call'] {
+    const { calls } = this.#dependencies;
+    return calls.call.bind(calls);
+  }
+
+  async #delete(ctx: NamespacedContext, task: Task): Promise<ProcessEnd> {
+    const end = await deleteTask(this.#dependencies, ctx, task);
+    this.#tasks.delete(task.key);
+    this.#inFlight.forget(task.bundle);
+    return end;
+  }
+
+  /** A process that was killed and does not end is stuck like a call that does not come back. */
+  #watchEnd(task: Task, execId: ExecId | ''): void {
+    const { namespace, id } = task.bundle;
+    const deadlineMs = this.#dependencies.deadlines.ms('task.kill');
+    const begin = (): ShimCall => this.#inFlight.begin({ namespace, id, execId }, 'exit', deadlineMs);
+    const dying = task.dying.get(execId) ?? { call: begin(), escalating: false };
+    if (dying.escalating) return;
+    task.dying.set(execId, dying);
+    dying.escalating = true;
+    const over = (): void => {
+      this.#inFlight.answered(dying.call);
+      task.dying.delete(execId);
+    };
+    const ended = task.ended(background(this.#log), execId).finally(over);
+    // What comes of it is in the log, in the events and in the list of what is stuck; the next kill tries again.
+    this.#escalation
+      .bounded({ call: dying.call, task }, ended)
+      .catch(() => {})
+      .finally(() => {
+        dying.escalating = false;
+      });
   }
 
   /** A shim that holds nothing of ours need not wait out its grace: nobody will ask it for more. */
   async #dismissIdleShims(): Promise<void> {
-    const used = new Set([...this.#tasks.values()].map(({ shim }) => shim));
-    const idle = this.#dependencies.pool.connections.filter((shim) => !used.has(shim));
-    const request = { id: '', now: true };
-    const options = { timeoutMs: limits.shimShutdownMs };
-    await Promise.allSettled(idle.map((shim) => shim.call('shutdown', request, options)));
+    const options = { timeoutMs: this.#dependencies.deadlines.ms('shim.shutdown') };
+    const idle = this.#dependencies.links.all.filter(({ holders }) => holders.size === 0);
+    await Promise.allSettled(
+      idle.map(async ({ current }) => current?.call('shutdown', { id: '', now: true }, options)),
+    );
   }
 
-  #onShimLost(shim: ShimConnection): void {
+  #onShimLost(link: ShimLink): void {
     if (this.#stopping) return;
-    for (const task of this.#tasks.values())
-      if (task.shim === shim)
-        this.#cleanUp(task).catch((error: unknown) => {
-          this.#log.error({ error, id: task.bundle.id }, 'could not clean up after a dead shim');
-        });
-  }
-
-  async #cleanUp(task: Task): Promise<void> {
-    const { bundles, sharedShim, daemon } = this.#dependencies;
-    const { bundle } = task;
-    const ctx = background(this.#log);
-    this.#log.warn({ id: bundle.id, namespace: bundle.namespace }, 'the shim of a task died, cleaning up');
-    this.#tasks.delete(task.key);
-    const program = programOf(sharedShim, await bundles.runtime(bundle));
-    const end = await cleanUpAfterShim(this.#dependencies, ctx, { bundle, program, daemon, announce: true });
-    task.abandoned.resolve(end);
-    task.resources.dispose();
+    afterShimLoss(this.#dependencies, link).catch((error: unknown) => {
+      this.#log.error({ error, address: link.address.address }, 'could not go on after the death of a shim');
+    });
   }
 }
-
-const statuses: Readonly<Record<Status, ProcessStatus>> = {
-  [Status.UNKNOWN]: 'unknown',
-  [Status.CREATED]: 'created',
-  [Status.RUNNING]: 'running',
-  [Status.STOPPED]: 'stopped',
-  [Status.PAUSED]: 'paused',
-  [Status.PAUSING]: 'pausing',
-};
-
-const stateOf = (state: StateResponse): ProcessState => ({
-  id: state.execId === '' ? state.id : state.execId,
-  pid: state.pid,
-  status: statuses[state.status] ?? 'unknown',
-  stdin: state.stdin,
-  stdout: state.stdout,
-  stderr: state.stderr,
-  terminal: state.terminal,
-  exitStatus: state.exitStatus,
-  exitedAt: instantOf(state.exitedAt),
-});
-
-const endOf = (end: DeleteResponse): ProcessEnd => ({
-  pid: end.pid,
-  exitStatus: end.exitStatus,
-  exitedAt: instantOf(end.exitedAt),
-});

@@ -1,61 +1,112 @@
 /**
- * Finding tasks again after a restart of the daemon: every bundle's shim is asked, all at once, each within its own
- * time. A task whose shim answers is as before; one whose shim is gone is cleaned up and its end announced.
+ * Finding tasks again after a restart of the daemon: every bundle's shim is asked, all at once, each within its own time.
+ * A shim of ours that is gone is started again and takes its containers over. A shim that is slow to answer is not
+ * dead: its tasks are kept, and the next call finds out. Only what is certainly lost is cleaned up.
  */
-
+import { lstat } from 'node:fs/promises';
 import path from 'node:path';
-import { type Context, withNamespace, withTimeout } from '../../base/context.ts';
+import { setTimeout as after } from 'node:timers/promises';
+import { type Context, type NamespacedContext, withNamespace, withTimeout } from '../../base/context.ts';
+import { hasCode } from '../../base/errors.ts';
 import { limits } from '../../base/limits.ts';
 import type { Bundle } from './bundle.ts';
 import { cleanUpAfterShim } from './dead-shim.ts';
+import { learnInit, type ShimLossDependencies } from './shim-loss.ts';
 import { readShimLog } from './shim-log.ts';
+import { programOf } from './shim-start.ts';
 import { Task } from './task.ts';
-import { programOf, type TaskCreateDependencies } from './task-create.ts';
+import type { TaskCalls } from './task-calls.ts';
 
-type LoadDependencies = Omit<TaskCreateDependencies, 'containers' | 'besideDir'>;
-
-export async function loadTasks(deps: LoadDependencies, ctx: Context): Promise<Task[]> {
-  const tasks = await Promise.all((await deps.bundles.list()).map((bundle) => loadTask(deps, ctx, bundle)));
-  return tasks.filter((task) => task !== undefined);
+export interface TaskLoadDependencies extends ShimLossDependencies {
+  readonly calls: TaskCalls;
 }
 
-async function loadTask(deps: LoadDependencies, ctx: Context, bundle: Bundle): Promise<Task | undefined> {
-  const log = ctx.log.child({ namespace: bundle.namespace, id: bundle.id });
+/** Fills `deps.tasks`. */
+export async function loadTasks(deps: TaskLoadDependencies, ctx: Context): Promise<void> {
+  const bundles = await deps.bundles.list();
+  await Promise.all(bundles.map((bundle) => loadTask(deps, ctx, bundle)));
+  await deps.links.sweep({ signal: AbortSignal.timeout(deps.deadlines.ms('shim.shutdown')) });
+}
+
+async function loadTask(deps: TaskLoadDependencies, ctx: Context, bundle: Bundle): Promise<void> {
+  const { namespace, id } = bundle;
+  const log = ctx.log.child({ namespace, id });
+  let announce = false;
   try {
-    const task = await reconnect(deps, ctx, bundle);
-    if (task !== undefined) return task;
-    log.info({}, 'removed a task whose creation did not come to its end');
+    const task = await reconnect(deps, withNamespace({ ...ctx, log }, namespace), bundle);
+    if (task !== undefined) {
+      deps.tasks.set(task.key, task);
+      return;
+    }
+    log.info({}, 'removed a task whose creation or deletion did not come to its end');
   } catch (error) {
+    announce = true;
     log.warn({ error }, 'the shim of a task is gone, cleaning up');
   }
-  const runtime = await deps.bundles.runtime(bundle);
-  const announce = (await deps.bundles.address(bundle)) !== undefined;
-  const program = programOf(deps.sharedShim, runtime);
   try {
-    await cleanUpAfterShim(deps, ctx, { bundle, program, daemon: deps.daemon, announce });
+    await cleanUpAfterShim(deps, ctx, { bundle, program: await programOf(deps, bundle), announce });
   } catch (error) {
     log.error({ error }, 'could not clean up a task; its bundle stays for the next start');
   }
-  return undefined;
 }
 
-/** Undefined when the bundle never had a shim. Errors: Unavailable, DeadlineExceeded, NotFound (not held there). */
-async function reconnect(deps: LoadDependencies, ctx: Context, bundle: Bundle): Promise<Task | undefined> {
+/** Undefined when nobody needs to hear of it. Errors: Unavailable, NotFound when the shim, or the task in it, is lost. */
+async function reconnect(
+  deps: TaskLoadDependencies,
+  ctx: NamespacedContext,
+  bundle: Bundle,
+): Promise<Task | undefined> {
   const address = await deps.bundles.address(bundle);
   if (address === undefined) return undefined;
-  const limited = withTimeout(withNamespace(ctx, bundle.namespace), limits.shimLoadMs);
-  const ownsShim = address.address !== deps.sharedShim.address.address;
-  using resources = new DisposableStack();
-  if (ownsShim) resources.use(readShimLog(deps.platform.files, path.join(bundle.path, 'log'), ctx.log));
-  else await deps.sharedShim.followLog();
-  const shim = await deps.pool.at(address, limited);
-  const task = new Task({ bundle, shim, ownsShim, resources: resources.move() });
+  const link = deps.links.at(address);
+  const resources = new DisposableStack();
+  if (!link.isOurs) resources.use(readShimLog(deps.platform.files, path.join(bundle.path, 'log'), ctx.log));
+  const task = new Task({ bundle, link, resources });
   try {
-    await task.call(limited, 'connect', { id: bundle.id });
+    await askFor(deps, ctx, task);
     return task;
   } catch (error) {
-    task.resources.dispose();
-    if (ownsShim) await deps.pool.close(shim);
+    if (hasCode(error, 'DeadlineExceeded')) {
+      ctx.log.warn({ error }, 'the shim of a task does not answer; the task is kept');
+      // Whatever is wrong with the shim is found out, and nobody waits for it.
+      deps.calls.call(ctx, task, 'state', { id: bundle.id, execId: '' }).catch(() => {});
+      return task;
+    }
+    task.release();
+    if (!link.isOurs && link.holders.size === 0) await deps.links.drop(link);
+    if (link.isOurs && hasCode(error, 'NotFound') && !(await deps.bundles.isUnended(bundle)))
+      return undefined;
     throw error;
   }
+}
+
+/** Errors: NotFound when the shim does not have it, and is not just making it. */
+async function askFor(deps: TaskLoadDependencies, ctx: NamespacedContext, task: Task): Promise<void> {
+  const { bundle, link } = task;
+  const { namespace, id } = bundle;
+  // A shim that is started for this has more to do than to answer.
+  const connection = await link.connection({ signal: ctx.signal });
+  const limited = withTimeout(ctx, deps.deadlines.ms('shim.load'));
+  for (;;) {
+    try {
+      const { signal } = limited;
+      const { taskPid, shimPid } = await connection.call('connect', { id }, { namespace, signal });
+      link.learnProcess(shimPid);
+      learnInit(deps, task, taskPid);
+      return;
+    } catch (error) {
+      if (!hasCode(error, 'NotFound') || !(await isHeld(task))) throw error;
+      await after(limits.heldPollMs, undefined, { signal: limited.signal });
+    }
+  }
+}
+
+/** The shim's note that it has the container, or works on it: made before a create, removed after a delete. */
+async function isHeld({ link, bundle }: Task): Promise<boolean> {
+  if (link.shared === undefined) return false;
+  const file = path.join(link.shared.directory, 'held', bundle.namespace, bundle.id);
+  return lstat(file).then(
+    () => true,
+    () => false,
+  );
 }

@@ -8,6 +8,7 @@ import type { ContainerId, ExecId } from '../../base/identifiers.ts';
 import type { Instant } from '../../base/time.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
 import type { Mount } from '../../platform/mount.ts';
+import type { StuckCall } from './shim-calls.ts';
 
 export type ProcessStatus = 'unknown' | 'created' | 'running' | 'stopped' | 'paused' | 'pausing';
 
@@ -96,6 +97,8 @@ export interface TaskManager {
   /** Filters over id, namespace. */
   metrics(ctx: NamespacedContext, filters: readonly string[]): Promise<TaskMetric[]>;
   wait(ctx: NamespacedContext, target: ProcessTarget): Promise<ProcessEnd>;
+  /** Calls of the namespace that have passed their deadline, the oldest first. */
+  stuck(ctx: NamespacedContext): StuckCall[];
   /** Descriptors of the dump in the content store; none when options name an image path. */
   checkpoint(ctx: NamespacedContext, id: ContainerId, options: AnyValue | undefined): Promise<Descriptor[]>;
 }

@@ -189,6 +189,22 @@ describe('refusals', () => {
     refused("version = 4\nroot = '/a'\nstate = '/a'", /root and state must be different/);
   });
 
+  it('takes time-outs by the names of containerd, and its own by either prefix; warns of unknown ones', () => {
+    const config = load(
+      "version = 4\n[timeouts]\n'io.containerd.timeout.task.state' = '7s'\n'io.gantry.timeout.task.delete' = '1m'\n" +
+        "'io.containerd.timeout.bolt.open' = '0s'\n'io.containerd.timeout.tasks' = '1s'",
+    );
+    const { timeoutsMs } = config.daemon;
+    assert.deepEqual([timeoutsMs.get('task.state'), timeoutsMs.get('task.delete')], [7_000, 60_000]);
+    assert.deepEqual(config.warnings(), ["unknown key timeouts.'io.containerd.timeout.tasks' is ignored"]);
+  });
+
+  it('shares the shim with all unless it is told otherwise', () => {
+    assert.equal(load('version = 4').daemon.shimSharing, 'node');
+    assert.equal(load("version = 4\n[shim]\nsharing = 'pod'").daemon.shimSharing, 'pod');
+    refused("version = 4\n[shim]\nsharing = 'all'", /shim\.sharing: must be one of node, pod, container/);
+  });
+
   it('wants a file that was asked for', () => {
     assert.throws(
       () => new Configuration({ config: path.join(folder, 'absent.toml') }),

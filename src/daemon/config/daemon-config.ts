@@ -4,6 +4,8 @@ import { invalidArgument } from '../../base/errors.ts';
 import { defaultsTable, type TomlConfigTable, type TomlRecord } from '../../core/plugins/config-table.ts';
 import { pluginId } from '../../core/plugins/graph.ts';
 import type { ConfigTable, Plugin } from '../../core/plugins/plugin.ts';
+import { deadlineNames } from '../../core/runtime/deadlines.ts';
+import { type Sharing, sharings } from '../../core/runtime/shim-group.ts';
 import { type LoadedDocument, loadDocument } from './load.ts';
 import { currentVersion } from './migrate.ts';
 
@@ -32,6 +34,7 @@ export interface DaemonConfig {
   readonly logFormat: LogFormat;
   /** By containerd's name without its prefix: `shim.load`. */
   readonly timeoutsMs: ReadonlyMap<string, number>;
+  readonly shimSharing: Sharing;
 }
 
 const defaults = {
@@ -64,6 +67,7 @@ export class Configuration {
       requiredPlugins: table.strings('required_plugins', []),
       ...readLog(table, commandLine.logLevel),
       timeoutsMs: readTimeouts(table),
+      shimSharing: readSharing(table),
     };
     if (this.daemon.rootDir === this.daemon.stateDir)
       throw invalidArgument(`root and state must be different folders, both are ${this.daemon.rootDir}`);
@@ -170,11 +174,20 @@ function oneOf<Word extends string>(
   return word;
 }
 
+/** Names of containerd that have nothing to bound here: the database has no lock to wait for. */
+const boundless = ['bolt.open', 'cri.defercleanup'];
+
+/** By containerd's names; those that containerd does not have may also be written with a prefix of our own. */
 function readTimeouts(table: ConfigTable): ReadonlyMap<string, number> {
   const timeouts = table.table('timeouts');
-  return new Map(
-    timeouts
-      .keys()
-      .map((name) => [name.replace(/^io\.containerd\.timeout\./, ''), timeouts.durationMs(name, 0)]),
-  );
+  const found = new Map<string, number>();
+  for (const name of [...deadlineNames, ...boundless])
+    for (const prefix of ['io.containerd.timeout.', 'io.gantry.timeout.'])
+      if (timeouts.has(prefix + name)) found.set(name, timeouts.durationMs(prefix + name, 0));
+  return found;
+}
+
+/** Which containers share a shim process. */
+function readSharing(table: ConfigTable): Sharing {
+  return oneOf(table.table('shim'), 'sharing', sharings, 'node');
 }

@@ -3,6 +3,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { noConfig } from '../../core/plugins/config-table.ts';
 import type { Plugin } from '../../core/plugins/plugin.ts';
+import { Deadlines } from '../../core/runtime/deadlines.ts';
 import type { ShimProgram } from '../../core/runtime/foreign-shim.ts';
 import { ShimTaskManager } from '../../core/runtime/shim-task-manager.ts';
 import { hostPlatform } from '../../oci/platform.ts';
@@ -42,6 +43,7 @@ export function runtime({ platform, configuration }: BuiltinDependencies): Plugi
     config: noConfig,
     init: async ({ ctx, get, meta, rootDir, stateDir, onStop }) => {
       const { containers, content } = get(metadata);
+      const events = get(eventExchange);
       const { directory } = get(shimManager);
       const daemon = {
         grpcAddress: configuration.address,
@@ -50,12 +52,14 @@ export function runtime({ platform, configuration }: BuiltinDependencies): Plugi
         version,
       };
       const tasks = new ShimTaskManager(
-        { containers, content, events: get(eventExchange), platform, log: ctx.log },
+        { containers, content, events, exits: events.exits, platform, log: ctx.log },
         {
           root: rootDir(),
           state: stateDir(),
           shimDirectory: directory,
           shim: program,
+          sharing: configuration.daemon.shimSharing,
+          deadlines: new Deadlines(configuration.daemon.timeoutsMs),
           daemon,
           besideDir: binDir,
         },

@@ -14,6 +14,7 @@ import { imagesService } from '../../services/images.ts';
 import { introspectionService } from '../../services/introspection.ts';
 import { leasesService } from '../../services/leases.ts';
 import { namespacesService } from '../../services/namespaces.ts';
+import { runtimeService } from '../../services/runtime.ts';
 import { sandboxesService } from '../../services/sandboxes.ts';
 import { snapshotsService } from '../../services/snapshots.ts';
 import { streamingService } from '../../services/streaming.ts';
@@ -99,7 +100,10 @@ export const services = ({ pluginRecords }: BuiltinDependencies): Plugin[] => [
   served('transfer', ({ get }) => ({
     grpc: [transferService({ transfers: get(transferLocal), streams: get(streamManager) })],
   })),
-  served('tasks', ({ get }) => ({ grpc: [tasksService({ tasks: get(tasksNoun) })] })),
+  served('tasks', ({ get }) => {
+    const tasks = get(tasksNoun);
+    return { grpc: [tasksService({ tasks }), runtimeService({ tasks })] };
+  }),
   served('healthcheck', () => ({ grpc: [healthService({ services: [] })] })),
   served('version', () => ({ grpc: [versionService({ version, revision })] })),
 ];

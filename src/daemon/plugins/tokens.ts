@@ -4,7 +4,6 @@ import type { ContainerStore } from '../../core/containers/container-store.ts';
 import type { ContentStore } from '../../core/content/content-store.ts';
 import type { LocalContentStore } from '../../core/content/local-store.ts';
 import type { Differ } from '../../core/diff/differ.ts';
-import type { EventExchange } from '../../core/events/event-exchange.ts';
 import type { GarbageCollector } from '../../core/gc/garbage-collector.ts';
 import type { ImageStore } from '../../core/images/image-store.ts';
 import type { LeaseManager } from '../../core/leases/lease-manager.ts';
@@ -12,6 +11,7 @@ import type { MetadataStore } from '../../core/metadata/metadata.ts';
 import type { NamespaceStore } from '../../core/namespaces/namespace-store.ts';
 import type { PluginToken, PluginTypeToken } from '../../core/plugins/plugin.ts';
 import type { ShimProgram } from '../../core/runtime/foreign-shim.ts';
+import type { TaskEventExchange } from '../../core/runtime/task-events.ts';
 import type { TaskManager } from '../../core/runtime/task-manager.ts';
 import type { SandboxStore } from '../../core/sandboxes/sandbox-store.ts';
 import type { Snapshotter } from '../../core/snapshots/snapshotter.ts';
@@ -21,7 +21,10 @@ import type { ServedService } from '../../wire/service.ts';
 import type { UnixListener } from '../../wire/unix-listener.ts';
 
 export const content: PluginToken<LocalContentStore> = { type: 'io.containerd.content.v1', id: 'content' };
-export const eventExchange: PluginToken<EventExchange> = { type: 'io.containerd.event.v1', id: 'exchange' };
+export const eventExchange: PluginToken<TaskEventExchange> = {
+  type: 'io.containerd.event.v1',
+  id: 'exchange',
+};
 export const metadata: PluginToken<MetadataStore> = { type: 'io.containerd.metadata.v1', id: 'bolt' };
 export const scheduler: PluginToken<GarbageCollector> = { type: 'io.containerd.gc.v1', id: 'scheduler' };
 export const leaseManager: PluginToken<LeaseManager> = { type: 'io.containerd.lease.v1', id: 'manager' };
