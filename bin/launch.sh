@@ -44,8 +44,9 @@ if [ -f "$root/tools/build.ts" ] && stale; then
 fi
 [ -f "$root/dist/$program.js" ] || fail "$root/dist/$program.js is missing: install the package again"
 
-# docs/decisions/0002-start-and-memory.md has the figures behind these flags.
+# docs/decisions/0002-start-and-memory.md and 0100-memory.md have the figures behind these.
 NODE_COMPILE_CACHE=$root/dist/.cache
-export NODE_COMPILE_CACHE
-exec "$node" --max-semi-space-size=1 --disable-warning=ExperimentalWarning \
+MALLOC_ARENA_MAX=1
+export NODE_COMPILE_CACHE MALLOC_ARENA_MAX
+exec "$node" --max-semi-space-size=1 --expose-gc --disable-warning=ExperimentalWarning \
   "$root/dist/$program.js" "$@"

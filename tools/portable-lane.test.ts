@@ -29,6 +29,20 @@ test('the lane keeps FFI out', () => {
   assert.match(asked.stderr, /asked for koffi on the portable platform/);
 });
 
+for (const [program, flag] of [
+  ['gantryd', '--version'],
+  ['gantry', '--version'],
+  ['containerd-shim-gantry-v1', '-v'],
+] as const)
+  test(`the bundle of ${program} starts without FFI`, () => {
+    // The launcher builds what is stale.
+    assert.equal(spawnSync(path.join(root, 'bin', program), [flag], { env: outer }).status, 0);
+    const bundle = path.join(root, 'dist', `${program}.js`);
+    const asked = spawnSync(process.execPath, [...preload, bundle, flag], { env, encoding: 'utf8' });
+    assert.equal(asked.status, 0, asked.stderr);
+    assert.match(asked.stdout, /\d+\.\d+\.\d+/);
+  });
+
 test('storage and distribution pass on the portable platform', () => {
   const files = globSync(patterns, { cwd: root });
   const lane = spawnSync(

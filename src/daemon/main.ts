@@ -2,6 +2,7 @@
 import { flushCompileCache } from 'node:module';
 import { Command } from 'commander';
 import { ContainerdError } from '../base/errors.ts';
+import { giveBackAtRest } from '../platform/rest.ts';
 import { selectPlatform } from '../platform/select.ts';
 import { printDefaults, printEffective, printMigrated } from './commands/config.ts';
 import { type PublishOptions, publish } from './commands/publish.ts';
@@ -21,12 +22,14 @@ async function serve(commandLine: CommandLine): Promise<void> {
   ignoreHangup(log);
   const running: { daemon?: Daemon } = {};
   dumpOnSignal(log, stateDir, () => running.daemon?.describe() ?? { pid: process.pid, starting: true });
-  await using daemon = await Daemon.start({ platform: await selectPlatform(), log }, configuration);
+  const platform = await selectPlatform();
+  await using daemon = await Daemon.start({ platform, log }, configuration);
   running.daemon = daemon;
   const startMs = Math.round(performance.now());
   log.info({ address: configuration.address, startMs }, 'gantryd is ready');
   // Written now, because a daemon seldom ends in a way that would write it.
   flushCompileCache();
+  using _rest = giveBackAtRest(platform.memory);
   log.info({ signal: await stopped }, 'stopping');
 }
 

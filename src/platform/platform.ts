@@ -21,6 +21,7 @@ export interface Platform {
   readonly terminals: TerminalOperations;
   readonly sockets: SocketOperations;
   readonly cgroups: CgroupOperations;
+  readonly memory: MemoryOperations;
 }
 
 export type FileKind = 'file' | 'directory' | 'symlink' | 'fifo' | 'socket' | 'block' | 'character';
@@ -195,6 +196,14 @@ export interface ConsoleSocket extends AsyncDisposable {
   readonly path: string;
   /** Resolves with the pty master; it belongs to the caller. */
   receive(options: { signal: AbortSignal }): Promise<number>;
+}
+
+export interface MemoryOperations {
+  /**
+   * Gives memory that this process holds for later back to the kernel. Takes some milliseconds, and what is needed
+   * again costs a little more the next time: for a process at rest (rest.ts).
+   */
+  release(): void;
 }
 
 export interface SocketOperations {

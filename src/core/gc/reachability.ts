@@ -84,9 +84,9 @@ const durationUnitsNs: Readonly<Record<string, number>> = {
 
 /** A Go duration ("1h30m"); undefined for another form. */
 function durationNs(text: string): number | undefined {
-  if (!/^(?:\d+(?:\.\d+)?(?:ns|us|µs|ms|s|m|h))+$/.test(text)) return undefined;
+  if (!/^(?:\d+(?:\.\d+)?(?:ns|us|\u00b5s|ms|s|m|h))+$/.test(text)) return undefined;
   let totalNs = 0;
-  for (const [, count, unit] of text.matchAll(/(?<count>\d+(?:\.\d+)?)(?<unit>[a-zµ]+)/g))
+  for (const [, count, unit] of text.matchAll(/(?<count>\d+(?:\.\d+)?)(?<unit>[a-z\u00b5]+)/g))
     totalNs += Number(count) * (durationUnitsNs[unit ?? ''] ?? 0);
   return totalNs;
 }

@@ -16,9 +16,9 @@ export function parseDurationMs(text: string): number | undefined {
   const sign = text.startsWith('-') ? -1 : 1;
   const rest = text.replace(/^[+-]/, '');
   if (rest === '0') return 0;
-  if (!/^(?:(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+$/.test(rest)) return undefined;
+  if (!/^(?:(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|[\u00b5\u03bc]s|ms|s|m|h))+$/.test(rest)) return undefined;
   let totalMs = 0;
-  for (const [, amount, unit] of rest.matchAll(/([\d.]+)([a-zµμ]+)/g))
+  for (const [, amount, unit] of rest.matchAll(/([\d.]+)([a-z\u00b5\u03bc]+)/g))
     totalMs += Number(amount) * (unitMs[unit ?? ''] ?? 0);
   return sign * totalMs;
 }

@@ -244,6 +244,13 @@ export const eventfd: (initial: number, flags: number) => number = library.func(
   'int eventfd(unsigned int, int)',
 );
 
+// Memory.
+export const mallocTrim: (padBytes: number) => number = library.func('int malloc_trim(size_t)');
+export const MADV_DONTNEED = 4;
+export const madvise: (start: bigint, length: number, advice: number) => number = library.func(
+  'int madvise(uintptr_t, size_t, int)',
+);
+
 // Terminals and sockets.
 export const TCSANOW = 0;
 export const TIOCGWINSZ = 0x5413;

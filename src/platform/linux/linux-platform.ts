@@ -2,6 +2,7 @@
 import type { Platform } from '../platform.ts';
 import { LinuxCgroups } from './cgroups.ts';
 import { LinuxFiles } from './files.ts';
+import { LinuxMemory } from './memory.ts';
 import { LinuxMounts } from './mounts.ts';
 import { LinuxProcesses } from './processes.ts';
 import { LinuxSockets } from './sockets.ts';
@@ -15,4 +16,5 @@ export const linuxPlatform = (): Platform => ({
   terminals: new LinuxTerminals(),
   sockets: new LinuxSockets(),
   cgroups: new LinuxCgroups(),
+  memory: new LinuxMemory(),
 });
