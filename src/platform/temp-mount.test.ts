@@ -59,7 +59,7 @@ describe('lists of mounts', () => {
     ['absolute', '/usr'],
     ['relative', '../../../../usr'],
   ] as const)
-    test(`an ${what} link that leads out is refused and nothing stays mounted`, { skip }, () => {
+    test(`a link, ${what}, that leads out is refused and nothing stays mounted`, { skip }, () => {
       symlinkSync(link, at('source/escape'));
       assert.throws(
         () => mountAll(platform, [bind(at('source')), tmpfs('escape')], at('target')),
@@ -67,6 +67,70 @@ describe('lists of mounts', () => {
       );
       assert.deepEqual(mounted(), []);
     });
+
+  test('a list that fails takes away what it mounted, and nothing that was there before', { skip }, () => {
+    mountAll(platform, [tmpfs()], at('target'));
+    mkdirSync(at('target/kept'));
+    mountAll(platform, [tmpfs('kept')], at('target'));
+    assert.throws(
+      () => mountAll(platform, [bind(at('source')), tmpfs('inner'), tmpfs('absent')], at('target')),
+      (error) => hasCode(error, 'NotFound'),
+    );
+    assert.deepEqual(mounted(), [at('target'), at('target/kept')]);
+  });
+
+  test('what is mounted in a bind mount of a shared source, and unmounted, is not so in the source', {
+    skip,
+  }, () => {
+    platform.mounts.mount({ ...tmpfs(), options: ['rshared'] }, at('temp'));
+    mkdirSync(at('temp/inner'));
+    mkdirSync(at('temp/below'));
+    platform.mounts.mount(tmpfs(), at('temp/below'));
+    const before = mounted();
+    mountAll(platform, [bind(at('temp')), tmpfs('inner')], at('target'));
+    assert.deepEqual(
+      mounted().filter((path) => !before.includes(path)),
+      [at('target'), at('target/below'), at('target/inner')],
+    );
+    unmountAll(platform, at('target'));
+    assert.deepEqual(mounted(), before);
+  });
+
+  test('where mounts are shared, a temporary one is seen by nobody else and leaves its source alone', {
+    skip,
+  }, async () => {
+    mkdirSync(at('shared'));
+    mkdirSync(at('peer'));
+    platform.mounts.mount({ ...tmpfs(), options: ['rshared'] }, at('shared'));
+    platform.mounts.mount(bind(at('shared')), at('peer'));
+    mkdirSync(at('shared/source/inner'), { recursive: true });
+    mkdirSync(at('shared/source/below'));
+    platform.mounts.mount(tmpfs(), at('shared/source/below'));
+    const before = mounted();
+    assert.ok(before.includes(at('peer/source/below')), 'the peers are none');
+    await withTempMount(
+      platform,
+      [bind(at('shared/source')), tmpfs('inner')],
+      at('shared/temp'),
+      async (root) => {
+        const inside = mounted();
+        for (const path of [root, join(root, 'inner'), join(root, 'below')])
+          assert.ok(inside.includes(path), path);
+        const peer = root.replace(at('shared'), at('peer'));
+        assert.deepEqual(readdirSync(peer), []);
+        assert.deepEqual(
+          inside.filter((path) => path === at('shared/source/inner') || path.startsWith(peer)),
+          [],
+        );
+        await assert.rejects(
+          withTempMount(platform, [bind(root), tmpfs('absent')], at('shared/temp'), async () => {}),
+          (error) => hasCode(error, 'NotFound'),
+        );
+      },
+    );
+    assert.deepEqual(mounted(), before);
+    assert.deepEqual(readdirSync(at('shared/temp')), []);
+  });
 
   test('dots do not lead out', () => {
     assert.throws(

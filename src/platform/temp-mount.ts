@@ -5,7 +5,7 @@
  * as long as it stays inside. Nothing is ever removed recursively here, because what is left mounted would be
  * emptied.
  */
-import { mkdirSync, mkdtempSync, realpathSync, rmdirSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, realpathSync, rmdirSync } from 'node:fs';
 import { join, sep } from 'node:path';
 import { invalidArgument, permissionDenied } from '../base/errors.ts';
 import { withNodeErrors } from './errno.ts';
@@ -23,15 +23,29 @@ export function resolveBelow(place: string, relative: string): string {
   throw permissionDenied(`mount target ${JSON.stringify(relative)} leads out of ${place}`);
 }
 
-/** Mounts the list in order; on failure what was mounted is taken away again. */
+const isBind = ({ options }: Mount): boolean => options.includes('bind') || options.includes('rbind');
+
+/**
+ * Where mounts are shared, a bind mount is the peer of its source: what is mounted in it, and unmounted, would be so
+ * in the source as well. It still takes what is mounted in the source, and a word of its own list may say otherwise.
+ */
+const sendingNothingBack = (mount: Mount): Mount =>
+  isBind(mount) ? { ...mount, options: ['rslave', ...mount.options] } : mount;
+
+/**
+ * Mounts the list in order; on failure what it mounted itself is taken away again, and what was there before stays.
+ * Errors: NotFound and PermissionDenied of a target, and what mount(2) says.
+ */
 export function mountAll(platform: Mounter, mounts: readonly Mount[], target: string): void {
+  const mounted: string[] = [];
   try {
     for (const mount of mounts) {
       const place = mount.target === '' ? target : resolveBelow(target, mount.target);
-      platform.mounts.mount(mount, place);
+      platform.mounts.mount(sendingNothingBack(mount), place);
+      mounted.push(place);
     }
   } catch (error) {
-    platform.mounts.unmountAll(target, { lazy: true });
+    for (const place of mounted.reverse()) platform.mounts.unmount(place, { lazy: true });
     throw error;
   }
 }
@@ -45,14 +59,14 @@ export function unmountAll(platform: Mounter, target: string, options?: { lazy?:
 function directSource(mounts: readonly Mount[]): string | undefined {
   const [first, ...rest] = mounts;
   if (first === undefined || rest.length > 0 || first.target !== '') return undefined;
-  const isBind = first.options.includes('bind') || first.options.includes('rbind') || first.type === 'bind';
-  return isBind ? first.source : undefined;
+  return isBind(first) || first.type === 'bind' ? first.source : undefined;
 }
 
 /**
  * Runs `use` with the list mounted on a fresh directory below `tempRoot` (made when absent), and takes it away
- * whatever happens. A platform that cannot mount hands out the source of a single bind mount itself, where a
- * read-only mount is only a promise of `use`.
+ * whatever happens. Nobody else sees the mounts, and nothing mounted or unmounted there reaches their sources. A
+ * platform that cannot mount hands out the source of a single bind mount itself, where a read-only mount is only a
+ * promise of `use`.
  */
 export async function withTempMount<Result>(
   platform: Mounter,
@@ -68,15 +82,28 @@ export async function withTempMount<Result>(
     mkdirSync(tempRoot, { recursive: true, mode: 0o700 });
     return mkdtempSync(join(tempRoot, 'mount-'));
   });
+  const root = join(folder, 'root');
   try {
-    mountAll(platform, mounts, folder);
-    return await use(folder);
+    withNodeErrors(() => mkdirSync(root, { mode: 0o700 }));
+    // Where `/` is shared, as systemd makes it, a mount appears with all its peers; not so on a private one.
+    if (mounts.length > 0) platform.mounts.mount(privateBind(folder), folder);
+    mountAll(platform, mounts.map(isolated), root);
+    return await use(root);
   } finally {
-    release(platform, folder);
+    release(platform, folder, root);
   }
 }
 
-function release(platform: Mounter, folder: string): void {
+const privateBind = (source: string): Mount => ({
+  type: 'bind',
+  source,
+  target: '',
+  options: ['bind', 'private'],
+});
+
+const isolated = (mount: Mount): Mount => ({ ...mount, options: [...mount.options, 'rprivate'] });
+
+function release(platform: Mounter, folder: string, root: string): void {
   if (platform.name === 'linux') {
     try {
       platform.mounts.unmountAll(folder);
@@ -85,5 +112,8 @@ function release(platform: Mounter, folder: string): void {
       platform.mounts.unmountAll(folder, { lazy: true });
     }
   }
-  withNodeErrors(() => rmdirSync(folder));
+  withNodeErrors(() => {
+    if (existsSync(root)) rmdirSync(root);
+    rmdirSync(folder);
+  });
 }
