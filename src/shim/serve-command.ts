@@ -3,6 +3,7 @@
  * SIGTERM while it holds containers: only the end of them, or a kill, ends it.
  */
 import { closeSync, fstatSync, writeSync } from 'node:fs';
+import { giveBackAtRest } from '../platform/rest.ts';
 import { selectPlatform } from '../platform/select.ts';
 import { connectTtrpc } from '../wire/ttrpc/client.ts';
 import { TtrpcServer } from '../wire/ttrpc/server.ts';
@@ -48,6 +49,7 @@ export async function serveCommand(
     server.attach(listener);
     handleSignals(shim);
     tellReady('');
+    giveBackAtRest(platform.memory);
     log.info({ socket: args.socket, pid: process.pid }, 'shim is ready');
   } catch (error) {
     tellReady(error instanceof Error ? error.message : String(error));
