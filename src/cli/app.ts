@@ -2,6 +2,7 @@
 import { type Command, Option } from 'commander';
 import { parseNamespace } from '../base/identifiers.ts';
 import { connect, type FifoMaker, type GantryClient, type RootFileReader } from '../client/index.ts';
+import type { CommandResult } from '../platform/platform.ts';
 import { probeUnixSocket } from '../wire/unix-probe.ts';
 import { CliFailure } from './failure.ts';
 import { formatJson, formatTable } from './table.ts';
@@ -17,6 +18,8 @@ export interface Surroundings {
   readonly version: string;
   readonly makeFifo: FifoMaker;
   readonly readRootFiles: RootFileReader;
+  /** Runs `gantryd` of this installation to its end. */
+  runDaemon(args: readonly string[], signal: AbortSignal): Promise<CommandResult>;
   /** Calls `handle` for each of the signals until it is disposed. */
   onSignals(signals: readonly NodeJS.Signals[], handle: (signal: NodeJS.Signals) => void): Disposable;
   nowMs(): number;
@@ -45,10 +48,15 @@ export class App {
   }
 
   /** A connected client. Fails, with what to do, when nobody can be reached at the socket. */
-  async connect({ address, namespace }: GlobalOptions): Promise<GantryClient> {
+  async connect(globals: GlobalOptions): Promise<GantryClient> {
+    return connect({ address: await this.reach(globals), namespace: parseNamespace(globals.namespace) });
+  }
+
+  /** The path of the daemon's socket, somebody listening there. Fails as connect does. */
+  async reach({ address }: Pick<GlobalOptions, 'address'>): Promise<string> {
     const path = address.replace(/^unix:\/\//, '');
     await probe(path);
-    return connect({ address: path, namespace: parseNamespace(namespace) });
+    return path;
   }
 
   print(text: string): void {

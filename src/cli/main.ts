@@ -6,6 +6,7 @@
 import manifest from '../../package.json' with { type: 'json' };
 import { selectPlatform } from '../platform/select.ts';
 import type { Surroundings } from './app.ts';
+import { daemonProgram } from './daemon-program.ts';
 import { runProgram } from './program.ts';
 import { rootFileReader } from './root-files.ts';
 import { mountDirectory } from './runtime-directory.ts';
@@ -25,6 +26,7 @@ const around: Surroundings = {
     platform: selectPlatform,
     directory: mountDirectory({ env: process.env, uid }),
   }),
+  runDaemon: daemonProgram(),
   onSignals: (signals, handle) => {
     for (const signal of signals) process.on(signal, handle);
     return {

@@ -34,6 +34,7 @@ function surroundings(env: Surroundings['env']): {
     version: '1.2.3',
     makeFifo: () => assert.fail('no FIFO is wanted here'),
     readRootFiles: () => assert.fail('no file is wanted here'),
+    runDaemon: () => assert.fail('no daemon is wanted here'),
     onSignals: () => ({ [Symbol.dispose]: () => {} }),
     nowMs: () => 0,
   };

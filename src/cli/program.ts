@@ -2,6 +2,7 @@
 import { Command, CommanderError, Option } from 'commander';
 import { App, defaultAddress, outputOption, type Surroundings } from './app.ts';
 import { attachCommand } from './commands/attach.ts';
+import { checkCommand } from './commands/check.ts';
 import { completionCommand } from './commands/completion.ts';
 import { eventsCommand } from './commands/events.ts';
 import { execCommand } from './commands/exec.ts';
@@ -28,7 +29,7 @@ const groups: readonly (readonly [heading: string, commands: readonly ((app: App
   ['Look:', [psCommand, logsCommand, statsCommand, inspectCommand, eventsCommand]],
   ['Images:', [pullCommand, imagesCommand, rmiCommand]],
   ['Tidy up:', [rmCommand, pauseCommand, unpauseCommand]],
-  ['About:', [versionCommand, infoCommand, completionCommand]],
+  ['About:', [checkCommand, versionCommand, infoCommand, completionCommand]],
 ];
 
 export function makeProgram(app: App): Command {

@@ -3,6 +3,7 @@
  * (`bolt` too, although the database is SQLite: clients and settings know that name).
  */
 import type { Plugin } from '../core/plugins/plugin.ts';
+import { check } from './plugins/check.ts';
 import type { BuiltinDependencies } from './plugins/dependencies.ts';
 import { runtime } from './plugins/runtime.ts';
 import { servers } from './plugins/servers.ts';
@@ -16,6 +17,7 @@ export const builtins = (dependencies: BuiltinDependencies): Plugin[] => [
   ...snapshots(dependencies),
   ...runtime(dependencies),
   ...transfer,
+  ...check(dependencies),
   ...services(dependencies),
   ...servers(dependencies),
 ];

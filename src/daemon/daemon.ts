@@ -104,7 +104,8 @@ export class Daemon implements AsyncDisposable {
   }
 }
 
-function lockRoot(platform: Platform, rootDir: string): Disposable {
+/** Of a daemon or of a check without one. Errors: FailedPrecondition while another process has the root. */
+export function lockRoot(platform: Platform, rootDir: string): Disposable {
   const lock = platform.files.tryLock(path.join(rootDir, 'gantryd.lock'));
   if (lock === undefined)
     throw failedPrecondition(

@@ -1,9 +1,11 @@
 /** The command line of gantryd: containerd's flags and subcommands. */
 import { flushCompileCache } from 'node:module';
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { ContainerdError } from '../base/errors.ts';
+import { digestModes } from '../core/check/digest-sample.ts';
 import { giveBackAtRest } from '../platform/rest.ts';
 import { selectPlatform } from '../platform/select.ts';
+import { type CheckOptions, checkOffline } from './commands/check.ts';
 import { printDefaults, printEffective, printMigrated } from './commands/config.ts';
 import { type PublishOptions, publish } from './commands/publish.ts';
 import { type CommandLine, Configuration } from './config/daemon-config.ts';
@@ -69,6 +71,22 @@ program
   .requiredOption('--topic <topic>', 'topic of the event')
   .option('--namespace <name>', 'namespace of the event')
   .action((options: PublishOptions) => publish(program.opts<CommandLine>(), options));
+
+program
+  .command('check')
+  .description(
+    'compare the database of a root without a daemon with its disk; prints JSON lines (used by gantry check)',
+  )
+  .addOption(
+    new Option('--digests <which>', 'blobs that are read whole').choices(digestModes).default('sample'),
+  )
+  .option('--seed <number>', 'chooses the sample', '0')
+  .option('--repair', 'bring back or drop what is damaged, and collect what is left over')
+  .option('--plain-http', 'speak http with registries that hosts.toml does not tell of')
+  .action(async (options: CheckOptions) => {
+    await checkOffline(await selectPlatform(), program.opts<CommandLine>(), options);
+    process.exit(0);
+  });
 
 // Only this process is to use it, not what it starts.
 delete process.env['NODE_COMPILE_CACHE'];

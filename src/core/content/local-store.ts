@@ -91,6 +91,36 @@ export class LocalContentStore {
     }
   }
 
+  /** Paths below `blobs` that are no blobs: nothing of this store makes such. */
+  async strays(): Promise<string[]> {
+    const strays: string[] = [];
+    for (const algorithm of await readdir(join(this.#root, 'blobs'), { withFileTypes: true })) {
+      const path = join(this.#root, 'blobs', algorithm.name);
+      if (!algorithm.isDirectory()) strays.push(path);
+      else
+        for await (const entry of await opendir(path))
+          if (digestOfName(algorithm.name, entry.name) === undefined) strays.push(join(path, entry.name));
+    }
+    return strays;
+  }
+
+  /** Ingests on disk that nobody writes; half-made ones without their ref. */
+  async idleIngests(): Promise<{ path: string; ref: IngestRef | undefined }[]> {
+    const idle: { path: string; ref: IngestRef | undefined }[] = [];
+    for (const name of await readdir(join(this.#root, 'ingest'))) {
+      const path = join(this.#root, 'ingest', name);
+      if (this.#locks.isHeld(path)) continue;
+      const status = await readIngest(path);
+      if (!this.#locks.isHeld(path)) idle.push({ path, ref: status?.ref });
+    }
+    return idle;
+  }
+
+  /** Where the blob is, or would be. */
+  pathOf(digest: Digest): string {
+    return this.#blobPath(digest);
+  }
+
   /** Removing an absent blob is not an error. Open readers keep their bytes. */
   async removeBlob(digest: Digest): Promise<void> {
     await unlink(this.#blobPath(digest)).catch(absentIsUndefined);

@@ -90,8 +90,15 @@ export class LocalWriter implements AsyncDisposable {
     this.#updatedAt = now();
   }
 
-  /** Errors: FailedPrecondition (size, digest), NotFound (aborted meanwhile), ResourceExhausted. */
-  async commit(options: { sizeBytes?: number; expected?: Digest }): Promise<CommittedBlob> {
+  /**
+   * `replace` takes the place of a blob that is there, for one whose bytes are damaged.
+   * Errors: FailedPrecondition (size, digest), NotFound (aborted meanwhile), ResourceExhausted.
+   */
+  async commit(options: {
+    sizeBytes?: number;
+    expected?: Digest;
+    replace?: boolean;
+  }): Promise<CommittedBlob> {
     this.#requireOpen();
     this.#open = false;
     const { directory, handle, ref } = this.#state;
@@ -103,7 +110,7 @@ export class LocalWriter implements AsyncDisposable {
       if (options.expected !== undefined && options.expected !== digest)
         throw failedPrecondition(`unexpected commit digest ${digest}, expected ${options.expected}`);
       const target = this.#state.blobPath(digest);
-      const existed = await hasSize(target, sizeBytes);
+      const existed = options.replace !== true && (await hasSize(target, sizeBytes));
       if (!existed) {
         await handle.chmod(0o444);
         await handle.sync();

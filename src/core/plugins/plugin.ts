@@ -8,7 +8,7 @@ import type { Context } from '../../base/context.ts';
 import type { Platform } from '../../oci/platform.ts';
 
 /** `io.containerd.content.v1` and so on. */
-export type PluginType = `io.containerd.${string}`;
+export type PluginType = `io.containerd.${string}` | `io.gantry.${string}`;
 /** `TYPE.ID`, as required_plugins and disabled_plugins name it. */
 export type PluginId = Brand<string, 'PluginId'>;
 

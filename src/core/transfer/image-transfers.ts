@@ -37,6 +37,8 @@ export class ImageTransfers {
   readonly pusher: ImagePusher;
   readonly importer: ImageImporter;
   readonly exporter: ImageExporter;
+  /** The connections that transfers use, for whoever fetches single pieces. */
+  readonly registry: Registry;
   readonly #images: ImageStore;
 
   constructor(dependencies: ImageTransfersDependencies, options: ImageTransfersOptions) {
@@ -50,6 +52,7 @@ export class ImageTransfers {
     this.pusher = new ImagePusher(dependencies, options);
     this.importer = new ImageImporter(shared);
     this.exporter = new ImageExporter(dependencies);
+    this.registry = dependencies.registry;
     this.#images = dependencies.images;
   }
 

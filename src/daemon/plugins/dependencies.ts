@@ -10,5 +10,7 @@ export interface BuiltinDependencies {
   readonly log: Logger;
   readonly calls: InFlightCalls;
   readonly configuration: Configuration;
+  /** Nothing is put right at the start: it is to be looked at as it is. */
+  readonly leaveAsFound?: boolean;
   readonly pluginRecords: () => readonly PluginRecord[];
 }

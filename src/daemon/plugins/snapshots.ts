@@ -31,7 +31,7 @@ function readSnapshotter(table: ConfigTable): SnapshotterConfig {
   };
 }
 
-export function snapshots({ platform }: BuiltinDependencies): Plugin[] {
+export function snapshots({ platform, leaveAsFound = false }: BuiltinDependencies): Plugin[] {
   const snapshotter = (
     id: string,
     Implementation: typeof OverlayfsSnapshotter | typeof NativeSnapshotter,
@@ -50,7 +50,7 @@ export function snapshots({ platform }: BuiltinDependencies): Plugin[] {
           { records, platform, log: ctx.log },
           { root, syncRemove: config.syncRemove, syncCommit: config.syncCommit },
         );
-        for (const { key } of await made.restoreDirectories(ctx))
+        for (const { key } of leaveAsFound ? [] : await made.restoreDirectories(ctx))
           ctx.log.warn({ key }, 'a power cut took the directory of a snapshot: it is there again, empty');
         meta.platforms.push(hostPlatform());
         meta.capabilities.push(...made.capabilities);

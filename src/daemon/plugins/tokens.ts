@@ -1,5 +1,6 @@
 /** Plugins and plugin types with what their instances are, so that `get` and `all` are typed. */
 
+import type { StoreChecker } from '../../core/check/store-checker.ts';
 import type { ContainerStore } from '../../core/containers/container-store.ts';
 import type { ContentStore } from '../../core/content/content-store.ts';
 import type { LocalContentStore } from '../../core/content/local-store.ts';
@@ -65,6 +66,8 @@ export const streamManager: PluginToken<StreamManager> = {
   id: 'manager',
 };
 export const transferLocal: PluginToken<ImageTransfers> = { type: 'io.containerd.transfer.v1', id: 'local' };
+/** Ours: containerd has none. */
+export const storeChecker: PluginToken<StoreChecker> = { type: 'io.gantry.check.v1', id: 'store' };
 /** What a service plugin puts on the sockets. */
 export interface RpcServices {
   readonly grpc: readonly ServedService[];

@@ -1,0 +1,28 @@
+/** `gantryd` of this installation, run to its end: beside the bundle that runs, or from source when we are. */
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { runCommand } from '../platform/command.ts';
+import { selectPlatform } from '../platform/select.ts';
+import type { Surroundings } from './app.ts';
+
+/** Findings of a store in which everything is broken. */
+const outputBytes = 256 * 1024 * 1024;
+
+export function daemonProgram(): Surroundings['runDaemon'] {
+  const self = fileURLToPath(import.meta.url);
+  const here = path.dirname(self);
+  const script = self.endsWith('.ts') ? path.join(here, '../daemon/main.ts') : path.join(here, 'gantryd.js');
+  return async (args, signal) =>
+    runCommand((await selectPlatform()).processes, {
+      file: process.execPath,
+      args: [...process.execArgv, script, ...args],
+      env: environment(),
+      maxOutputBytes: outputBytes,
+      signal,
+    });
+}
+
+const environment = (): Record<string, string> =>
+  Object.fromEntries(
+    Object.entries(process.env).filter((entry): entry is [string, string] => entry[1] !== undefined),
+  );
