@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
 import { describe, test } from 'node:test';
-import { hasCode } from '../base/errors.ts';
+import { hasCode, permissionDenied } from '../base/errors.ts';
 import { runCommand } from './command.ts';
 import { LinuxProcesses } from './linux/processes.ts';
+import type { SpawnRequest } from './platform.ts';
 import { PortableProcesses } from './portable/processes.ts';
 
 const env = { PATH: '/usr/bin:/bin' };
@@ -48,6 +49,29 @@ for (const [name, processes] of [
       await assert.rejects(shell('true', { signal: AbortSignal.abort() }), (error) =>
         hasCode(error, 'Canceled'),
       );
+    });
+
+    test('a program that may not be killed is given up', async () => {
+      const pids: number[] = [];
+      const strict = {
+        spawn: (request: SpawnRequest): number => {
+          const pid = processes.spawn(request);
+          pids.push(pid);
+          return pid;
+        },
+        exited: (pid: number) => processes.exited(pid),
+        kill: (): never => {
+          throw permissionDenied('kill: not ours');
+        },
+      };
+      await assert.rejects(
+        runCommand(strict, { file: 'sleep', args: ['30'], env, signal: AbortSignal.timeout(30) }),
+        (error) => hasCode(error, 'PermissionDenied'),
+      );
+      for (const pid of pids) {
+        processes.kill(pid, 9);
+        await processes.exited(pid);
+      }
     });
 
     test('a program that is not there is NotFound, and nothing stays open', async () => {

@@ -87,18 +87,20 @@ export async function runCommand(
     stdio: [stdin, stdout, stderr],
     newProcessGroup: true,
   });
+  const unkillable = Promise.withResolvers<never>();
+  // Called where an exception would be nobody's: by the signal and by a timer.
   const kill = (): void => {
     try {
       processes.kill(-pid, SIGKILL);
     } catch (error) {
-      if (!hasCode(error, 'NotFound')) throw error;
+      if (!hasCode(error, 'NotFound')) unkillable.reject(error);
     }
   };
   signal?.addEventListener('abort', kill, { once: true });
   cleanup.defer(() => signal?.removeEventListener('abort', kill));
   const watch = setInterval(() => isOver() && kill(), watchMs);
   cleanup.defer(() => clearInterval(watch));
-  const { status } = await processes.exited(pid);
+  const { status } = await Promise.race([processes.exited(pid), unkillable.promise]);
   if (signal !== undefined) checkSignal(signal);
   if (isOver()) throw resourceExhausted(`${file} printed more than ${maxBytes} bytes`);
   return { status, stdout: readOutput(stdout), stderr: readOutput(stderr) };

@@ -60,9 +60,12 @@ export class Children {
     for (const child of this.#running.values()) if (child.watch === undefined) this.#check(child);
   };
 
-  /** Starts to hold `pid`. A pid that ended before and is named again is a new process. */
+  /**
+   * Starts to hold `pid`. One that ended and is named again keeps its exit, unless there is a process of that number:
+   * that is another.
+   */
   add(pid: number): void {
-    if (this.#running.has(pid)) return;
+    if (this.#running.has(pid) || (this.#ended.has(pid) && !exists(pid))) return;
     this.#ended.delete(pid);
     const pidfd = libc.pidfdOpen(pid);
     const child: Child = {

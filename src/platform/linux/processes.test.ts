@@ -172,6 +172,15 @@ describe('children', () => {
     rmSync(folder, { recursive: true });
   });
 
+  test('a process adopted again after its end keeps its status', async () => {
+    const processes = new LinuxProcesses();
+    const pid = shell(processes, 'exit 7');
+    assert.equal((await processes.exited(pid)).status, 7);
+    processes.adopt(pid);
+    processes.adopt(pid);
+    assert.equal((await processes.exited(pid)).status, 7);
+  });
+
   test('an adopted process that its first parent reaps is not waited for in vain', async () => {
     const processes = new LinuxProcesses();
     const folder = mkdtempSync(join(tmpdir(), 'gantry-reaped-'));

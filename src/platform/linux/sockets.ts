@@ -1,5 +1,5 @@
 /** Unix sockets on Linux: who is on the other end, and descriptors that come over. unix(7), cmsg(3). */
-import { failedPrecondition, invalidArgument, unavailable } from '../../base/errors.ts';
+import { failedPrecondition, invalidArgument, resourceExhausted, unavailable } from '../../base/errors.ts';
 import { limits } from '../../base/limits.ts';
 import type { SocketOperations } from '../platform.ts';
 import * as libc from './libc.ts';
@@ -47,6 +47,11 @@ export function unixAddress(path: string): Buffer {
 }
 
 const headerBytes = 16;
+const dataBytes = 4096;
+const vectorBytes = 16;
+/** struct msghdr of 64-bit systems, and where its fields are. */
+const messageBytes = 56;
+const at = { vector: 16, vectorCount: 24, control: 32, controlLength: 40, flags: 48 } as const;
 
 /** Descriptors in a control buffer, by the alignment of cmsg(3) on 64-bit systems. */
 function passedDescriptors(control: Buffer): number[] {
@@ -57,8 +62,8 @@ function passedDescriptors(control: Buffer): number[] {
     const level = control.readInt32LE(offset + 8);
     const type = control.readInt32LE(offset + 12);
     if (level === libc.SOL_SOCKET && type === libc.SCM_RIGHTS)
-      for (let at = offset + headerBytes; at + 4 <= offset + length; at += 4)
-        found.push(control.readInt32LE(at));
+      for (let place = offset + headerBytes; place + 4 <= offset + length; place += 4)
+        found.push(control.readInt32LE(place));
     offset += (length + 7) & ~7;
   }
   return found;
@@ -66,24 +71,45 @@ function passedDescriptors(control: Buffer): number[] {
 
 /**
  * One message with exactly one descriptor, which is close-on-exec and the caller's. Whatever else a peer sends along
- * is closed. Errors: Unavailable when the peer hung up, FailedPrecondition when it sent another number of them.
+ * is closed. Errors: Unavailable when the peer hung up, FailedPrecondition when it sent another number of them,
+ * ResourceExhausted when the kernel had to drop some: too many, or we have no room for them.
  */
 export function receiveDescriptor(fd: number): number {
-  const data = Buffer.alloc(4096);
-  const control = Buffer.alloc(headerBytes + limits.passedDescriptors * 4 + 8);
-  const vector = Buffer.alloc(16);
-  vector.writeBigUInt64LE(libc.addressOf(data), 0);
-  vector.writeBigUInt64LE(BigInt(data.length), 8);
-  const message = Buffer.alloc(56);
-  message.writeBigUInt64LE(libc.addressOf(vector), 16);
-  message.writeBigUInt64LE(1n, 24);
-  message.writeBigUInt64LE(libc.addressOf(control), 32);
-  message.writeBigUInt64LE(BigInt(control.length), 40);
-  const length = libc.check('recvmsg', '', libc.recvmsg(fd, message, libc.MSG_CMSG_CLOEXEC));
-  const received = passedDescriptors(control.subarray(0, Number(message.readBigUInt64LE(40))));
+  const { length, flags, received } = receiveMessage(fd);
   const [first, ...rest] = received;
-  if (first !== undefined && rest.length === 0) return first;
+  const isCut = (flags & libc.MSG_CTRUNC) !== 0;
+  if (first !== undefined && rest.length === 0 && !isCut) return first;
   for (const extra of received) libc.closeDescriptor(extra);
+  if (isCut)
+    throw resourceExhausted(
+      'the peer sent a descriptor that could not be taken: it sent too many, or too many are open here',
+    );
   if (length === 0) throw unavailable('the peer closed the socket without sending a descriptor');
   throw failedPrecondition(`the peer sent ${received.length} descriptors where one was expected`);
+}
+
+/**
+ * recvmsg(2). All that the kernel writes to lies in the one buffer that the call is given: others, known to it by
+ * address only, could be collected meanwhile.
+ */
+function receiveMessage(fd: number): { length: number; flags: number; received: number[] } {
+  const controlBytes = headerBytes + limits.passedDescriptors * 4 + 8;
+  const block = Buffer.alloc(messageBytes + vectorBytes + dataBytes + controlBytes);
+  const vector = messageBytes;
+  const data = vector + vectorBytes;
+  const control = data + dataBytes;
+  const address = libc.addressOf(block);
+  block.writeBigUInt64LE(address + BigInt(vector), at.vector);
+  block.writeBigUInt64LE(1n, at.vectorCount);
+  block.writeBigUInt64LE(address + BigInt(control), at.control);
+  block.writeBigUInt64LE(BigInt(controlBytes), at.controlLength);
+  block.writeBigUInt64LE(address + BigInt(data), vector);
+  block.writeBigUInt64LE(BigInt(dataBytes), vector + 8);
+  const length = libc.check('recvmsg', '', libc.recvmsg(fd, block, libc.MSG_CMSG_CLOEXEC));
+  const filledBytes = Number(block.readBigUInt64LE(at.controlLength));
+  return {
+    length,
+    flags: block.readInt32LE(at.flags),
+    received: passedDescriptors(block.subarray(control, control + filledBytes)),
+  };
 }

@@ -14,9 +14,27 @@ import { connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
+import * as koffi from 'koffi';
 import { hasCode } from '../../base/errors.ts';
-import { LinuxSockets } from './sockets.ts';
+import { LinuxSockets, receiveDescriptor } from './sockets.ts';
 import { LinuxTerminals } from './terminals.ts';
+
+const descriptorOf = (connection: Socket): number =>
+  (connection as unknown as { _handle: { fd: number } })._handle.fd;
+
+/** Lowers RLIMIT_NOFILE below what is open, until disposed of. */
+function noMoreDescriptors(): Disposable {
+  const library = koffi.load('libc.so.6');
+  const call = (name: string, limit: Buffer): void => {
+    assert.equal(library.func(`int ${name}(int, void *)`)(7, limit), 0);
+  };
+  const before = Buffer.alloc(16);
+  call('getrlimit', before);
+  const lowered = Buffer.from(before);
+  lowered.writeBigUInt64LE(3n, 0);
+  call('setrlimit', lowered);
+  return { [Symbol.dispose]: () => call('setrlimit', before) };
+}
 
 describe('terminals of Linux', () => {
   const terminals = new LinuxTerminals();
@@ -105,6 +123,27 @@ socket.send_fds(s, [b'/dev/ptmx'], ${descriptors})
     assert.equal(readdirSync('/proc/self/fd').length, before);
   });
 
+  test('a descriptor that there is no room for is an exhausted resource', async () => {
+    const path = join(folder, 'full');
+    const server = createServer({ pauseOnConnect: true });
+    const accepted = new Promise<Socket>((resolve) => server.once('connection', resolve));
+    await new Promise<void>((resolve) => server.listen(path, resolve));
+    await send(path, '[m]');
+    const connection = await accepted;
+    const fd = descriptorOf(connection);
+    const before = readdirSync('/proc/self/fd').length;
+    {
+      using _none = noMoreDescriptors();
+      assert.throws(
+        () => receiveDescriptor(fd),
+        (error) => hasCode(error, 'ResourceExhausted'),
+      );
+    }
+    assert.equal(readdirSync('/proc/self/fd').length, before);
+    connection.destroy();
+    await new Promise((resolve) => server.close(resolve));
+  });
+
   test('waiting ends by the signal and when the socket is closed', async () => {
     const socket = await terminals.consoleSocket(join(folder, 'console'));
     await assert.rejects(socket.receive({ signal: AbortSignal.timeout(5) }), (error) =>
@@ -134,8 +173,7 @@ socket.send_fds(s, [b'/dev/ptmx'], ${descriptors})
     await new Promise<void>((resolve) => server.listen(path, resolve));
     const client = connect(path);
     const connection = await accepted;
-    const { fd } = (connection as unknown as { _handle: { fd: number } })._handle;
-    assert.deepEqual(new LinuxSockets().peerCredentials(fd), {
+    assert.deepEqual(new LinuxSockets().peerCredentials(descriptorOf(connection)), {
       pid: process.pid,
       uid: process.getuid?.(),
       gid: process.getgid?.(),
