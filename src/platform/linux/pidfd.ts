@@ -13,8 +13,15 @@ import { keepsExits, pidfdExitStatus } from './pidfd-info.ts';
 import { openPinned } from './pidfd-pin.ts';
 import { readable } from './readiness.ts';
 
-async function awaitReaping(pidfd: number, signal: AbortSignal): Promise<number | undefined> {
-  const deadline = performance.now() + limits.foreignReapMs;
+export interface ForeignExitOptions {
+  readonly signal: AbortSignal;
+  readonly pin?: string | undefined;
+  /** How long the reaping is waited for, from the end on. */
+  readonly reapMs?: number;
+}
+
+async function awaitReaping(pidfd: number, reapMs: number, signal: AbortSignal): Promise<number | undefined> {
+  const deadline = performance.now() + reapMs;
   for (let pauseMs = 1; ; pauseMs = Math.min(pauseMs * 2, 100)) {
     const status = pidfdExitStatus(pidfd);
     if (status !== undefined) return status;
@@ -29,7 +36,7 @@ async function awaitReaping(pidfd: number, signal: AbortSignal): Promise<number 
  */
 export async function foreignExit(
   pid: number,
-  { signal, pin }: { signal: AbortSignal; pin?: string | undefined },
+  { signal, pin, reapMs = limits.foreignReapMs }: ForeignExitOptions,
 ): Promise<ProcessExit | undefined> {
   const pidfd = (pin === undefined ? undefined : openPinned(pin)) ?? libc.pidfdOpen(pid);
   if (pidfd < 0) {
@@ -40,7 +47,7 @@ export async function foreignExit(
   try {
     await readable(pidfd, signal);
     const exitedAt = now();
-    const status = await awaitReaping(pidfd, signal);
+    const status = await awaitReaping(pidfd, reapMs, signal);
     return status === undefined ? undefined : { pid, status, exitedAt };
   } finally {
     libc.closeDescriptor(pidfd);

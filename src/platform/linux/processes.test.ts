@@ -14,7 +14,9 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { Worker } from 'node:worker_threads';
 import { hasCode } from '../../base/errors.ts';
+import { limits } from '../../base/limits.ts';
 import { LinuxMounts } from './mounts.ts';
+import { foreignExit } from './pidfd.ts';
 import { LinuxProcesses } from './processes.ts';
 
 const env = { PATH: '/usr/bin:/bin' };
@@ -216,6 +218,33 @@ describe('children', () => {
     // Kernels before 6.15 do not keep it.
     if (exit !== undefined) assert.equal(exit.status, 143);
     assert.equal(await observer.foreignExited(pid, { signal: AbortSignal.timeout(10_000) }), undefined);
+  });
+
+  test('the status of a foreign process is there when its parent has reaped it, and waited for no longer', async () => {
+    const processes = new LinuxProcesses();
+    processes.becomeSubreaper();
+    const folder = mkdtempSync(join(tmpdir(), 'gantry-zombie-'));
+    const before = descriptors();
+    // Its parent becomes a program that knows of no children, so that a zombie stays.
+    const parent = shell(processes, `sleep 100 & echo $! > ${folder}/pid; exec sleep 100`);
+    const isSleep = (): boolean => readFileSync(`/proc/${parent}/comm`, 'utf8') === 'sleep\n';
+    while (!isSleep()) await new Promise(setImmediate);
+    const pid = Number(readFileSync(join(folder, 'pid'), 'utf8'));
+    const signal = AbortSignal.timeout(10_000);
+    const late = foreignExit(pid, { signal });
+    processes.kill(pid, 15);
+    const startedMs = performance.now();
+    assert.equal(await foreignExit(pid, { signal, reapMs: 20 }), undefined);
+    assert.ok(performance.now() - startedMs < limits.foreignReapMs);
+    assert.equal(readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.[0], 'Z');
+    processes.kill(parent, 9);
+    await processes.exited(parent);
+    assert.equal((await processes.exited(pid)).status, 143);
+    const exit = await late;
+    // Kernels before 6.15 do not keep it.
+    if (exit !== undefined) assert.deepEqual([exit.pid, exit.status], [pid, 143]);
+    assert.deepEqual(descriptors(), before);
+    rmSync(folder, { recursive: true });
   });
 
   test('a pinned exit is known after the process was reaped and nobody held it', async () => {
