@@ -178,7 +178,10 @@ describe('checkpoints in the content store, as root', { skip }, () => {
     const cut = await archive({ path: 'file', text: 'x', sizeBytes: 100_000 });
     await assert.rejects(restore(cut), { code: 'InvalidArgument' });
     const absent = { mediaType: mediaTypes.criuCheckpoint, digest: digestOf('b'), sizeBytes: 1 };
-    await assert.rejects(restore(absent), { code: 'NotFound' });
+    await assert.rejects(restore(absent), {
+      code: 'Unknown',
+      message: `content digest ${absent.digest}: not found`,
+    });
     const checkpoint = { ...absent, mediaType: mediaTypes.ociLayerGzip };
     await assert.rejects(prepareRestore(deps, fixture.ctx, bundle, { checkpoint, options: undefined }), {
       code: 'Unknown',

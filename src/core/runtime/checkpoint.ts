@@ -110,8 +110,8 @@ export interface RestoreRequest {
 
 /**
  * Directory of the dump that a new task shall start from; "" for none. One of the content store is unpacked first.
- * Errors: Unknown for another media type, NotFound (blob), DataLoss (damaged blob), InvalidArgument (malformed or
- * escaping archive).
+ * Errors: Unknown for another media type and a blob that is not there, for NotFound would say that the container is
+ * not; DataLoss (damaged blob), InvalidArgument (malformed or escaping archive).
  */
 export async function prepareRestore(
   { content, platform }: CheckpointDependencies,
@@ -136,6 +136,10 @@ export async function prepareRestore(
   try {
     await unpack({ content, platform }, ctx, checkpoint, directory);
   } catch (error) {
+    if (hasCode(error, 'NotFound'))
+      throw new ContainerdError('Unknown', `content digest ${checkpoint.digest}: not found`, {
+        cause: error,
+      });
     throw wrap(`unpack checkpoint ${checkpoint.digest}`, error);
   }
   return directory;

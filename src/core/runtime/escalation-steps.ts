@@ -1,9 +1,9 @@
 /** The steps of an escalation and which calls they are for; escalation.ts takes them. */
-import { limits } from '../../base/limits.ts';
 import { hasCode } from '../../base/errors.ts';
 import { killCgroupOf } from '../../platform/cgroups/cgroup-kill.ts';
 import type { Platform } from '../../platform/platform.ts';
 import { argumentsOf, childrenOf, isGroupLeader } from '../../platform/process-list.ts';
+import type { DeadlineName } from './deadlines.ts';
 import { isStill, signalIdentified } from './process-identity.ts';
 import type { ShimCall } from './shim-calls.ts';
 import type { ShimConnection } from './shim-connection.ts';
@@ -24,8 +24,8 @@ export interface Situation {
 
 export interface Step {
   readonly name: string;
-  /** At least this long the answer is waited for afterwards. */
-  readonly waitMs?: number;
+  /** The answer is waited for as long as this afterwards, where that is longer than a step's own time. */
+  readonly wait?: DeadlineName;
   /** What it found or did, in words; undefined when there was nothing to do. */
   readonly take: (situation: Situation) => string | undefined | Promise<string | undefined>;
 }
@@ -90,7 +90,7 @@ const killCgroup: Step = {
 
 const shimKill: Step = {
   name: 'shim-kill',
-  waitMs: limits.shimStartMs,
+  wait: 'shim.start',
   take: killShim,
 };
 

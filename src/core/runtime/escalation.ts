@@ -90,7 +90,8 @@ export class Escalation {
       const found = await attempt(step, situation);
       if (found === undefined) continue;
       await this.#take(escalated, step.name, found);
-      if (await settlesWithin(settled, Math.max(step.waitMs ?? 0, stepMs))) return;
+      const waitMs = step.wait === undefined ? 0 : this.#dependencies.deadlines.ms(step.wait);
+      if (await settlesWithin(settled, Math.max(waitMs, stepMs))) return;
     }
     await this.#take(escalated, 'gave-up', `no answer after ${call.ageMs} ms`);
   }

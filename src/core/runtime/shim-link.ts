@@ -15,6 +15,12 @@ import { ShimConnection } from './shim-connection.ts';
 
 const SIGKILL = 9;
 
+/** What a link needs of a shim that can be started again. */
+export type OwnShim = Pick<
+  SharedShim,
+  'address' | 'directory' | 'connect' | 'processIdentity' | typeof Symbol.dispose
+>;
+
 export interface ShimLinkDependencies {
   readonly processes: Pick<ProcessOperations, 'kill' | 'startTicks'>;
   readonly log: Logger;
@@ -27,7 +33,7 @@ export interface ShimLinkDependencies {
 export class ShimLink implements AsyncDisposable {
   readonly address: ShimAddress;
   /** Undefined for a foreign shim. */
-  readonly shared: SharedShim | undefined;
+  readonly shared: OwnShim | undefined;
   /** Tasks that are there or being made; the link goes with the last of them. */
   readonly holders = new Set<object>();
   readonly #dependencies: ShimLinkDependencies;
@@ -38,7 +44,7 @@ export class ShimLink implements AsyncDisposable {
 
   constructor(
     dependencies: ShimLinkDependencies,
-    shim: { address: ShimAddress; shared: SharedShim | undefined },
+    shim: { address: ShimAddress; shared: OwnShim | undefined },
   ) {
     this.#dependencies = dependencies;
     this.address = shim.address;
@@ -114,7 +120,7 @@ export class ShimLink implements AsyncDisposable {
   }
 
   /** Twice, for what goes wrong may be a matter of a moment, and failing costs the containers. */
-  async #openOurs(shared: SharedShim): Promise<ShimConnection> {
+  async #openOurs(shared: OwnShim): Promise<ShimConnection> {
     await this.#dependencies.vacated(shared.directory);
     const open = (): Promise<ShimConnection> =>
       shared.connect({ signal: AbortSignal.timeout(limits.shimAdoptMs) });

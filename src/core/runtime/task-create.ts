@@ -1,6 +1,5 @@
 /** The story of a task's creation; see docs/walks/start.md. */
-import { type NamespacedContext, withSignal } from '../../base/context.ts';
-import { checkSignal } from '../../base/context.ts';
+import { checkSignal, type NamespacedContext, withSignal } from '../../base/context.ts';
 import { ContainerdError, failedPrecondition, wrap } from '../../base/errors.ts';
 import { raceSignal } from '../../base/keyed-lock.ts';
 import { limits } from '../../base/limits.ts';
