@@ -22,6 +22,8 @@ export interface ShimArguments {
   readonly socket: string;
   /** Below it the state of runc is kept, a directory a namespace; "" is containerd's own place. */
   readonly runcRoot: string;
+  /** Where `serve` notes what it holds and finds what the shim before it held; "" is `held` beside the socket. */
+  readonly held: string;
   /** How long an empty shim stays once it was asked to shut down. */
   readonly graceMs: number;
 }
@@ -34,6 +36,7 @@ const textFlags = {
   bundle: 'bundle',
   socket: 'socket',
   'runc-root': 'runcRoot',
+  held: 'held',
   'grace-ms': 'graceMs',
 } as const;
 
@@ -105,6 +108,7 @@ function finish(texts: Partial<Record<TextKey, string>>): Omit<ShimArguments, 'c
     bundle: texts.bundle ?? '',
     socket: texts.socket ?? '',
     runcRoot: texts.runcRoot ?? '',
+    held: texts.held ?? '',
     graceMs,
   };
 }

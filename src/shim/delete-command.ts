@@ -12,7 +12,7 @@ import { unmountAll } from '../platform/temp-mount.ts';
 import { DeleteResponseSchema } from '../wire/gen/containerd/runtime/task/v3/shim_pb.js';
 import { timestampOf } from '../wire/timestamps.ts';
 import type { ShimArguments } from './arguments.ts';
-import { loadContainer } from './bundle/state-file.ts';
+import { forgetContainer, loadContainer } from './bundle/state-file.ts';
 import { defaultRuncRoot } from './process/options.ts';
 import { Runc } from './runc/runc.ts';
 import { deleteWords } from './runc/runc-arguments.ts';
@@ -25,7 +25,7 @@ export async function deleteCommand(args: ShimArguments, log: Logger): Promise<U
   const bundle = args.bundle === '' ? process.cwd() : args.bundle;
   const id = args.id === '' ? basename(bundle) : args.id;
   const saved = loadContainer(bundle);
-  const setup = saved?.runc ?? {
+  const setup = saved?.options.runc ?? {
     binary: 'runc',
     root: join(args.runcRoot === '' ? defaultRuncRoot : args.runcRoot, args.namespace),
     systemdCgroup: false,
@@ -36,7 +36,9 @@ export async function deleteCommand(args: ShimArguments, log: Logger): Promise<U
   } catch (error) {
     if (!hasCode(error, 'NotFound')) log.warn({ error, id }, 'runc could not delete the container');
   }
-  unmountAll(platform, join(bundle, 'rootfs'), { lazy: true });
+  // The root filesystem, and exit codes that are kept for a later shim, which finds nothing to take over now.
+  unmountAll(platform, bundle, { lazy: true });
+  forgetContainer(bundle);
   const exit = saved?.init.exit;
   return toBinary(
     DeleteResponseSchema,

@@ -22,6 +22,7 @@ interface QueuedEvent {
   readonly topic: string;
   readonly timestamp: Instant;
   readonly event: AnyValue;
+  readonly onTaken: (() => void) | undefined;
   refusals: number;
 }
 
@@ -61,11 +62,13 @@ export class EventPublisher implements AsyncDisposable {
     return this.#queue.length;
   }
 
+  /** `onTaken` is called when the daemon has answered that it has the event. */
   publish<Schema extends DescMessage>(
     namespace: string,
     topic: string,
     schema: Schema,
     event: MessageInitShape<Schema>,
+    onTaken?: () => void,
   ): void {
     if (this.#queue.length >= limits.shimEventQueue) {
       // The first one may be on its way.
@@ -75,7 +78,8 @@ export class EventPublisher implements AsyncDisposable {
         'too many events wait for the daemon, dropped one',
       );
     }
-    this.#queue.push({ namespace, topic, timestamp: now(), event: packAny(schema, event), refusals: 0 });
+    const packed = packAny(schema, event);
+    this.#queue.push({ namespace, topic, timestamp: now(), event: packed, onTaken, refusals: 0 });
     this.#sending ??= this.#send();
   }
 
@@ -110,6 +114,7 @@ export class EventPublisher implements AsyncDisposable {
     try {
       await this.#forward(event);
       this.#waitMs = 0;
+      event.onTaken?.();
     } catch (thrown) {
       const error = ContainerdError.from(thrown);
       const { log } = this.#dependencies;

@@ -1,17 +1,21 @@
 /**
- * The long-lived process: holds containers, serves the task API on its socket and sends events home. It ignores
- * SIGTERM while it holds containers: only the end of them, or a kill, ends it.
+ * The long-lived process: takes over what the shim before it held, then holds containers, serves the task API on its
+ * socket and sends events home. It ignores SIGTERM while it holds containers: only the end of them, or a kill, ends it.
  */
 import { closeSync, fstatSync, writeSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { giveBackAtRest } from '../platform/rest.ts';
 import { selectPlatform } from '../platform/select.ts';
 import { connectTtrpc } from '../wire/ttrpc/client.ts';
 import { TtrpcServer } from '../wire/ttrpc/server.ts';
 import { UnixListener } from '../wire/unix-listener.ts';
 import type { ShimArguments } from './arguments.ts';
+import type { Logger } from '../base/logger.ts';
 import { EventPublisher } from './event-publisher.ts';
+import { HeldDirectory } from './held-directory.ts';
 import { Shim } from './shim.ts';
 import { shimLogger } from './shim-logger.ts';
+import { dumpState } from './state-dump.ts';
 import { taskServices } from './task-service.ts';
 
 /** Where the starter waits for us: empty and closed is well, text is what went wrong. */
@@ -33,21 +37,26 @@ export async function serveCommand(
       connect: (signal) => connectTtrpc(ttrpcAddress, { signal }),
       log,
     });
+    const heldIn = args.held === '' ? join(dirname(args.socket), 'held') : args.held;
+    // First of all: who has it is the only shim here.
+    const held = await HeldDirectory.open(platform, heldIn);
     const listener = await UnixListener.listen({ sockets: platform.sockets }, args.socket, { mode: 0o600 });
     let server: TtrpcServer | undefined;
     const stop = async (): Promise<void> => {
       await listener.close();
       await events.flushed(flushMs);
       await server?.shutdown(answerMs);
+      held[Symbol.dispose]();
       process.exit(0);
     };
     const shim = new Shim(
-      { platform, events, log, onIdle: () => void stop() },
+      { platform, events, log, held, onIdle: () => void stop() },
       { runcRoot: args.runcRoot, graceMs: args.graceMs, namespace: args.namespace },
     );
+    handleSignals(shim, log);
+    await shim.adopt();
     server = new TtrpcServer({ services: taskServices(shim), log }, { sameUserOnly: true });
     server.attach(listener);
-    handleSignals(shim);
     tellReady('');
     giveBackAtRest(platform.memory);
     log.info({ socket: args.socket, pid: process.pid }, 'shim is ready');
@@ -57,10 +66,10 @@ export async function serveCommand(
   }
 }
 
-function handleSignals(shim: Shim): void {
+function handleSignals(shim: Shim, log: Logger): void {
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => shim.shutdown());
-  // Node would start its debugger on the one and end on the other.
-  process.on('SIGUSR1', () => {});
+  process.on('SIGUSR1', () => dumpState(shim, log));
+  // Node would end on it.
   process.on('SIGHUP', () => {});
 }
 

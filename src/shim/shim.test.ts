@@ -35,6 +35,7 @@ import { connectTtrpc, type TtrpcConnection } from '../wire/ttrpc/client.ts';
 import { TtrpcServer } from '../wire/ttrpc/server.ts';
 import { UnixListener } from '../wire/unix-listener.ts';
 import { EventPublisher } from './event-publisher.ts';
+import { HeldDirectory } from './held-directory.ts';
 import { Shim } from './shim.ts';
 import { taskServices } from './task-service.ts';
 
@@ -86,8 +87,9 @@ async function makeWorld(): Promise<World> {
     connect: (signal) => connectTtrpc(join(root, 'events'), { signal }),
     log: silentLogger,
   });
+  const held = await HeldDirectory.open(platform, join(root, 'held'));
   const shim = new Shim(
-    { platform, events: publisher, log: silentLogger, onIdle: () => {} },
+    { platform, events: publisher, log: silentLogger, held, onIdle: () => {} },
     { runcRoot: join(root, 'runc'), graceMs: 0, namespace: '' },
   );
   const server = new TtrpcServer({ services: taskServices(shim), log: silentLogger });
@@ -127,6 +129,7 @@ async function makeWorld(): Promise<World> {
       await daemon.shutdown(0);
       // A shim that was never asked to stop waits for its first container.
       shim.shutdown();
+      held[Symbol.dispose]();
       platform.mounts.unmountAll(root, { lazy: true });
       rmSync(root, { recursive: true, force: true });
     },

@@ -8,15 +8,20 @@ import { alreadyExists, ContainerdError, notFound } from '../base/errors.ts';
 import type { Logger } from '../base/logger.ts';
 import type { Platform } from '../platform/platform.ts';
 import { type Allowance, ownAllowance } from './bundle/clamp.ts';
+import { adoptAll } from './adoption/adopt-all.ts';
 import type { EventPublisher } from './event-publisher.ts';
-import type { Container } from './process/container.ts';
-import { type CreateContainer, createContainer } from './process/container-create.ts';
+import type { HeldDirectory } from './held-directory.ts';
+import type { Container, ContainerDependencies } from './process/container.ts';
+import { type CreateRequest, createContainer } from './process/container-create.ts';
 import { Runc } from './runc/runc.ts';
+import type { RuncSetup } from './runc/runc-arguments.ts';
+import { ShimCalls } from './shim-calls.ts';
 
 export interface ShimDependencies {
   readonly platform: Platform;
   readonly events: EventPublisher;
   readonly log: Logger;
+  readonly held: HeldDirectory;
   /** Called once, when the shim has nothing left to do. */
   readonly onIdle: () => void;
 }
@@ -35,6 +40,7 @@ const unusedMs = 60_000;
 export class Shim {
   readonly options: ShimOptions;
   readonly allowance: Allowance;
+  readonly calls = new ShimCalls();
   readonly #dependencies: ShimDependencies;
   readonly #containers = new Map<string, Container>();
   readonly #creating = new Set<string>();
@@ -61,29 +67,50 @@ export class Shim {
     return container;
   }
 
+  /** Every container that it holds. */
+  get containers(): readonly Container[] {
+    return [...this.#containers.values()];
+  }
+
+  /** Takes over what the shim before this one held. To be called once, before anything is served. */
+  async adopt(): Promise<void> {
+    const { platform, held, log } = this.#dependencies;
+    const adopted = await adoptAll({
+      held,
+      log,
+      mounts: platform.mounts,
+      dependenciesOf: ({ namespace, options }) => this.#dependenciesOf(namespace, options.runc),
+    });
+    for (const container of adopted)
+      this.#containers.set(`${container.namespace}/${container.id}`, container);
+  }
+
   /** Errors: AlreadyExists; Aborted when the shim is ending; as createContainer. */
-  async create(request: CreateContainer): Promise<Container> {
+  async create(request: CreateRequest): Promise<Container> {
     if (this.#stopping)
       throw new ContainerdError('Aborted', 'the shim is ending: it was asked to, and held nothing');
     const key = `${request.namespace}/${request.id}`;
     if (this.#containers.has(key) || this.#creating.has(key)) throw alreadyExists('container', request.id);
     this.#creating.add(key);
     clearTimeout(this.#stopTimer);
+    const { held } = this.#dependencies;
+    const owner = {};
+    const letGo = (): void => held.letGo(request, owner);
     try {
-      const { platform, events, log } = this.#dependencies;
+      held.hold(request, owner);
       const container = await createContainer(
         {
-          platform,
-          events,
-          log: log.child({ namespace: request.namespace }),
-          runc: new Runc({ processes: platform.processes }, request.options.runc),
+          ...this.#dependenciesOf(request.namespace, request.options.runc),
           allowance: this.allowance,
           noteClamped: (notes, id) => this.noteClamped(notes, id),
         },
-        request,
+        { ...request, heldIn: held.path, letGo },
       );
       this.#containers.set(key, container);
       return container;
+    } catch (error) {
+      letGo();
+      throw error;
     } finally {
       this.#creating.delete(key);
       // The one that failed was perhaps the only one, and its starter perhaps died of it.
@@ -111,6 +138,12 @@ export class Shim {
         'this machine does not grant what the container asks for',
       );
     }
+  }
+
+  #dependenciesOf(namespace: string, setup: RuncSetup): ContainerDependencies {
+    const { platform, events, log } = this.#dependencies;
+    const runc = new Runc({ processes: platform.processes }, setup);
+    return { platform, events, log: log.child({ namespace }), runc };
   }
 
   #isEmpty(): boolean {

@@ -90,6 +90,8 @@ async function startServing(platform: Platform, serving: Serving): Promise<void>
       process.argv[1] as string,
       ...['-namespace', bootstrap.namespace, '-id', bootstrap.id, '-address', bootstrap.grpcAddress],
       ...['-publish-binary', args.publishBinary, '-socket', socket],
+      // Beside the socket, which has its name from the group: the next shim of the group takes its containers over.
+      ...['-held', `${socket}.held`],
       ...(bootstrap.debug ? ['-debug'] : []),
       'serve',
     ],

@@ -28,7 +28,7 @@ import type { Shim } from './shim.ts';
 
 /** Both versions, ready to be served. */
 export function taskServices(shim: Shim): ServedService[] {
-  const handlers = taskHandlers(shim);
+  const handlers = shim.calls.track(taskHandlers(shim));
   return [serve(TaskV3, handlers), { service: TaskV2, handlers }];
 }
 
@@ -130,8 +130,8 @@ function processHandlers(find: Find) {
       return {};
     },
     closeIO: async (ctx, request) => {
-      const target = find(ctx, request).process(request.execId);
-      if (request.stdin) target.closeStdin();
+      const container = find(ctx, request);
+      if (request.stdin) container.closeStdin(request.execId);
       return {};
     },
     pids: async (ctx, request) => {

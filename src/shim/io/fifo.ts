@@ -16,7 +16,7 @@ const readerWaitMs = 1_000;
 const readerRetryMs = 5;
 
 export interface OutputEnds {
-  /** Blocking. */
+  /** Blocking; for a process it is open for both directions. */
   readonly writeFd: number;
   /** Kept and never read. */
   readonly keepFd: number;
@@ -27,15 +27,24 @@ export interface OutputEnds {
   readonly hasReader: boolean;
 }
 
-/** Both ends belong to the caller. Errors: NotFound; InvalidArgument when `path` is no FIFO. */
-export async function openOutput(files: FileOperations, path: string): Promise<OutputEnds> {
+/**
+ * Both ends belong to the caller. A process gets an end that reads as well, so that it has a reader of its own and
+ * does not die by SIGPIPE when the shim is killed while no client is there.
+ * Errors: NotFound; InvalidArgument when `path` is no FIFO.
+ */
+export async function openOutput(
+  files: FileOperations,
+  path: string,
+  writer: 'process' | 'shim',
+): Promise<OutputEnds> {
   using opened = new Descriptors();
+  const access = writer === 'process' ? 'read-write' : 'write';
   // Without a reader this fails, which is the only way to learn that the client has not come yet. containerd waits
   // for it without a bound.
   const probe = await openWhenRead(files, path);
   if (probe !== undefined) opened.own(probe);
   const keepFd = opened.own(files.openFifo(path, 'read', { nonBlocking: true }));
-  const writeFd = opened.own(files.openFifo(path, 'write', { nonBlocking: false }));
+  const writeFd = opened.own(files.openFifo(path, access, { nonBlocking: false }));
   return {
     writeFd: opened.release(writeFd),
     keepFd: opened.release(keepFd),

@@ -30,6 +30,8 @@ export interface IoOwner {
 
 export interface ProcessStdio extends AsyncDisposable {
   readonly childFds: readonly StdioTarget[];
+  /** Outputs (1, 2) whose write end is kept until the process has ended, for a reader that comes late. */
+  readonly lateOutputs: readonly number[];
   /** To be called when the process has its descriptors: ours would keep readers from seeing the end. */
   releaseChild(): void;
   /** CloseIO: from now on the process sees the end of its input when the last client has closed it. */
@@ -82,6 +84,7 @@ class DirectStdio implements ProcessStdio {
   readonly #childOnly: number[] = [];
   /** Write ends without a reader yet, closed when the process has ended. */
   readonly #late: number[] = [];
+  readonly lateOutputs: number[] = [];
   #stdinKeepFd: number | undefined;
   #logger: LogBinary | undefined;
 
@@ -127,11 +130,15 @@ class DirectStdio implements ProcessStdio {
       this.#addFd(index, this.#fds.own(openAppend(path, { create: false })));
       return;
     }
-    const ends = await openOutput(this.#platform.files, path);
+    const ends = await openOutput(this.#platform.files, path, 'process');
     this.#fds.own(ends.keepFd);
     this.#fds.own(ends.writeFd);
     this.childFds[index] = ends.writeFd;
-    (ends.hasReader ? this.#childOnly : this.#late).push(ends.writeFd);
+    if (ends.hasReader) this.#childOnly.push(ends.writeFd);
+    else {
+      this.#late.push(ends.writeFd);
+      this.lateOutputs.push(index);
+    }
     this.#giveTo(ends.writeFd);
   }
 

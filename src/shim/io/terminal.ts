@@ -124,7 +124,7 @@ export class Terminal implements AsyncDisposable {
   async #fifoSink(path: string): Promise<Writable> {
     if (this.#platform.files.lstat(path).kind !== 'fifo')
       return createWriteStream('', { fd: openAppend(path, { create: false }) });
-    const ends = await openOutput(this.#platform.files, path);
+    const ends = await openOutput(this.#platform.files, path, 'shim');
     this.#fds.own(ends.keepFd);
     return pipeWriter(ends.writeFd);
   }

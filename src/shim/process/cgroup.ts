@@ -1,10 +1,11 @@
 /**
- * The cgroup of a container, as far as the shim itself asks: which processes are in it, and whether the kernel killed
- * any for want of memory. Read from the files directly (cgroups(7)), without a runc process.
+ * The cgroup of a container, as far as the shim itself asks: which processes are in it, and whether it is frozen. Read
+ * from the files directly (cgroups(7)), without a runc process.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type CgroupPaths, cgroupOf } from '../../platform/cgroups/cgroup-paths.ts';
+import type { SavedCgroup } from '../bundle/state-file.ts';
 
 /** Version 1 controllers that runc always joins, in the order in which they are asked. */
 const processControllers = ['pids', 'devices', 'memory', 'freezer'] as const;
@@ -13,13 +14,6 @@ const processControllers = ['pids', 'devices', 'memory', 'freezer'] as const;
 export function processDirectory(paths: CgroupPaths): string | undefined {
   if (paths.version === 2) return paths.path;
   return processControllers.map((name) => paths.controllers.get(name)).find((path) => path !== undefined);
-}
-
-/** File with a line `oom_kill N`; undefined without a memory controller. */
-export function oomFile(paths: CgroupPaths): string | undefined {
-  if (paths.version === 2) return join(paths.path, 'memory.events');
-  const memory = paths.controllers.get('memory');
-  return memory === undefined ? undefined : join(memory, 'memory.oom_control');
 }
 
 /** The cgroup of `pid`; undefined when it shares ours, so that nobody takes our own processes for the container's. */
@@ -41,9 +35,21 @@ export function processesIn(directory: string): number[] {
   return [...pids];
 }
 
-/** How many processes the kernel has killed for want of memory. */
-export function oomKills(file: string): number {
-  return Number(/^oom_kill (\d+)$/m.exec(readOrEmpty(file))?.[1] ?? 0);
+/** Paused, or about to be. */
+export function isFrozen(paths: CgroupPaths): boolean {
+  if (paths.version === 2) return readOrEmpty(join(paths.path, 'cgroup.freeze')).trim() === '1';
+  const freezer = paths.controllers.get('freezer');
+  return freezer !== undefined && readOrEmpty(join(freezer, 'freezer.state')).startsWith('FR');
+}
+
+export function savedCgroup(paths: CgroupPaths | undefined): SavedCgroup | undefined {
+  return paths?.version === 1 ? { version: 1, controllers: Object.fromEntries(paths.controllers) } : paths;
+}
+
+export function cgroupFromSaved(saved: SavedCgroup | undefined): CgroupPaths | undefined {
+  return saved?.version === 1
+    ? { version: 1, controllers: new Map(Object.entries(saved.controllers)) }
+    : saved;
 }
 
 function readOrEmpty(path: string): string {

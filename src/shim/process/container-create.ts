@@ -7,21 +7,28 @@ import { mountAll, unmountAll } from '../../platform/temp-mount.ts';
 import { TaskCreateSchema } from '../../wire/gen/containerd/events/task_pb.js';
 import type { Allowance } from '../bundle/clamp.ts';
 import { readAndClampSpec } from '../bundle/spec.ts';
+import { forgetContainer, type SavedMount } from '../bundle/state-file.ts';
 import type { IoPaths } from '../io/stdio.ts';
 import { createWords, deleteWords, restoreWords } from '../runc/runc-arguments.ts';
 import { ownCgroupOf } from './cgroup.ts';
 import { Container, type ContainerDependencies, type ContainerIdentity } from './container.ts';
-import { watchInit } from './container-exit.ts';
+import { watchInit, watchOom } from './container-exit.ts';
 import { type Launched, type LaunchRequest, launch } from './launch.ts';
 import type { CreateOptions } from './options.ts';
 import { TaskProcess } from './task-process.ts';
 
-export interface CreateContainer extends ContainerIdentity {
+export interface CreateRequest extends ContainerIdentity {
   readonly rootfs: readonly Mount[];
   readonly io: IoPaths;
   /** Directory of a CRIU dump to restore; "" for none. */
   readonly checkpoint: string;
   readonly options: CreateOptions;
+}
+
+/** With its place in the directory of the shim, see ContainerMade. */
+export interface CreateContainer extends CreateRequest {
+  readonly heldIn: string;
+  readonly letGo: () => void;
 }
 
 export interface CreateDependencies extends ContainerDependencies {
@@ -35,35 +42,57 @@ export async function createContainer(
   deps: CreateDependencies,
   request: CreateContainer,
 ): Promise<Container> {
-  await using undo = new AsyncDisposableStack();
-  const rootfs = join(request.bundle, 'rootfs');
-  mountRootfs(deps, request.rootfs, rootfs);
-  undo.defer(() => unmountAll(deps.platform, rootfs, { lazy: true }));
-
   const spec = readAndClampSpec(request.bundle, deps.allowance);
   deps.noteClamped(spec.notes, request.id);
   const init = new TaskProcess(request.id, request.io);
-  const container = new Container(deps, request, { options: request.options, spec, init });
+  const { options, checkpoint, heldIn, letGo } = request;
+  const rootfs = request.rootfs.map(plainMount);
+  const container = new Container(deps, request, { options, spec, init, rootfs, checkpoint, heldIn, letGo });
+  init.step = 'creating';
+  container.save();
 
-  if (request.checkpoint === '') {
-    const launched = await launch(deps, launchOf(container, request));
+  await using undo = new AsyncDisposableStack();
+  undo.defer(() => forgetContainer(request.bundle));
+  mountRootfs(deps, request.rootfs, container.rootfs);
+  undo.defer(() => unmountAll(deps.platform, request.bundle, { lazy: true }));
+  if (checkpoint === '') {
+    const launched = await launch(deps, launchOf(container));
     undo.defer(() => discard(container));
     follow(container, launched);
   } else {
-    container.restore = async () => follow(container, await launch(deps, restoreOf(container, request)));
+    setUpRestore(container);
   }
+  init.step = 'created';
   container.save();
-  deps.events.publish(request.namespace, '/tasks/create', TaskCreateSchema, {
-    containerId: request.id,
-    bundle: request.bundle,
-    rootfs: request.rootfs.map((mount) => ({ ...mount, options: [...mount.options] })),
-    io: { ...request.io },
-    checkpoint: request.checkpoint,
-    pid: init.pid,
-  });
+  announceCreate(container);
   undo.move();
   return container;
 }
+
+/** The start of a container with a checkpoint restores it. */
+export function setUpRestore(container: Container): void {
+  container.restore = async () =>
+    follow(container, await launch(container.dependencies, restoreOf(container)));
+}
+
+export function announceCreate(container: Container): void {
+  const { init, made } = container;
+  container.announce(init, 'added', '/tasks/create', TaskCreateSchema, {
+    containerId: container.id,
+    bundle: container.bundle,
+    rootfs: made.rootfs.map((mount) => ({ ...mount, options: [...mount.options] })),
+    io: { ...init.io },
+    checkpoint: made.checkpoint,
+    pid: init.pid,
+  });
+}
+
+const plainMount = ({ type, source, target, options }: Mount): SavedMount => ({
+  type,
+  source,
+  target,
+  options: [...options],
+});
 
 function mountRootfs(deps: CreateDependencies, mounts: readonly Mount[], rootfs: string): void {
   if (mounts.length === 0) return;
@@ -76,17 +105,27 @@ function mountRootfs(deps: CreateDependencies, mounts: readonly Mount[], rootfs:
 }
 
 function follow(container: Container, launched: Launched): void {
-  const { log } = container.dependencies;
-  container.init.pid = launched.pid;
-  container.init.streams = launched.streams;
-  try {
-    container.cgroup = ownCgroupOf(launched.pid);
-  } catch (error) {
-    log.warn({ error, id: container.id }, 'the cgroup of the container cannot be found');
-  }
-  watchInit(container).catch((error: unknown) => {
+  const { log, platform } = container.dependencies;
+  const { init } = container;
+  init.pid = launched.pid;
+  init.startTicks = platform.processes.startTicks(launched.pid);
+  init.streams = launched.streams;
+  container.pin(init);
+  findCgroup(container);
+  watchOom(container);
+  watchInit(container, platform.processes.exited(init.pid)).catch((error: unknown) => {
     log.error({ error, id: container.id }, 'lost track of a container');
   });
+}
+
+/** While its init lives. */
+export function findCgroup(container: Container): void {
+  try {
+    container.cgroup = ownCgroupOf(container.init.pid);
+  } catch (error) {
+    const { log } = container.dependencies;
+    log.warn({ error, id: container.id }, 'the cgroup of the container cannot be found');
+  }
 }
 
 /** Of a container whose creation failed after runc had made it. */
@@ -95,45 +134,47 @@ async function discard(container: Container): Promise<void> {
   await container.init.closeStreams();
 }
 
+export const initPidFile = (bundle: string): string => join(bundle, 'init.pid');
+
 type Launching = Pick<LaunchRequest, 'directory' | 'pidFile' | 'io' | 'ioOwner' | 'owner'>;
 
-const launching = (container: Container, request: CreateContainer): Launching => ({
-  directory: request.bundle,
-  pidFile: join(request.bundle, 'init.pid'),
-  io: request.io,
-  ioOwner: request.options.ioOwner,
+const launching = (container: Container): Launching => ({
+  directory: container.bundle,
+  pidFile: initPidFile(container.bundle),
+  io: container.init.io,
+  ioOwner: container.options.ioOwner,
   owner: { namespace: container.namespace, id: container.id },
 });
 
-const launchOf = (container: Container, request: CreateContainer): LaunchRequest => ({
-  ...launching(container, request),
+const launchOf = (container: Container): LaunchRequest => ({
+  ...launching(container),
   doing: 'OCI runtime create failed',
   words: (consoleSocket) =>
     createWords({
       id: container.id,
-      bundle: request.bundle,
-      pidFile: join(request.bundle, 'init.pid'),
+      bundle: container.bundle,
+      pidFile: initPidFile(container.bundle),
       consoleSocket,
-      noPivotRoot: request.options.noPivotRoot,
-      noNewKeyring: request.options.noNewKeyring,
+      noPivotRoot: container.options.noPivotRoot,
+      noNewKeyring: container.options.noNewKeyring,
     }),
 });
 
-const restoreOf = (container: Container, request: CreateContainer): LaunchRequest => ({
-  ...launching(container, request),
+const restoreOf = (container: Container): LaunchRequest => ({
+  ...launching(container),
   doing: 'OCI runtime restore failed',
   words: (consoleSocket) =>
     restoreWords({
       id: container.id,
-      bundle: request.bundle,
-      pidFile: join(request.bundle, 'init.pid'),
+      bundle: container.bundle,
+      pidFile: initPidFile(container.bundle),
       consoleSocket,
-      noPivotRoot: request.options.noPivotRoot,
-      imagePath: request.checkpoint,
+      noPivotRoot: container.options.noPivotRoot,
+      imagePath: container.made.checkpoint,
       workPath:
-        request.options.criuWorkPath === ''
-          ? join(request.bundle, 'criu-work')
-          : request.options.criuWorkPath,
+        container.options.criuWorkPath === ''
+          ? join(container.bundle, 'criu-work')
+          : container.options.criuWorkPath,
       openTcp: true,
       externalUnixSockets: true,
       terminal: true,

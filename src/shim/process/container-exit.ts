@@ -2,10 +2,10 @@
  * The end of processes, told in order: execs before init, each once, the terminal's last output before the exit.
  */
 import { setTimeout as after } from 'node:timers/promises';
+import { OomWatch } from '../../platform/cgroups/oom-watch.ts';
 import type { ProcessExit } from '../../platform/platform.ts';
 import { TaskExitSchema, TaskOOMSchema } from '../../wire/gen/containerd/events/task_pb.js';
 import { timestampOf } from '../../wire/timestamps.ts';
-import { oomFile, oomKills } from './cgroup.ts';
 import type { Container } from './container.ts';
 import type { TaskProcess } from './task-process.ts';
 
@@ -14,22 +14,26 @@ const drainMs = 500;
 /** The kernel ends execs together with init; one that hangs in it must not keep the news from everybody. */
 const execsMs = 10_000;
 
-/** Follows init to its end. Never rejects. */
-export async function watchInit(container: Container): Promise<void> {
+/** Follows init to its end. */
+export async function watchInit(container: Container, exited: Promise<ProcessExit>): Promise<void> {
   const { init } = container;
-  const exit = await container.dependencies.platform.processes.exited(init.pid);
+  const exit = await exited;
   await init.starting;
   init.markExited(exit);
   container.paused = false;
-  if (!container.spec.ownPidNamespace) await container.killRest();
+  if (!container.made.spec.ownPidNamespace) await container.killRest();
   await execsEnded(container);
   await init.drained(drainMs);
   announce(container, init, exit);
 }
 
-/** Follows an exec to its end. Never rejects. */
-export async function watchExec(container: Container, exec: TaskProcess): Promise<void> {
-  const exit = await container.dependencies.platform.processes.exited(exec.pid);
+/** Follows an exec to its end. */
+export async function watchExec(
+  container: Container,
+  exec: TaskProcess,
+  exited: Promise<ProcessExit>,
+): Promise<void> {
+  const exit = await exited;
   await exec.starting;
   exec.markExited(exit);
   await exec.drained(drainMs);
@@ -49,33 +53,44 @@ async function execsEnded(container: Container): Promise<void> {
   timer.abort();
 }
 
-const oomSeen = new WeakMap<Container, number>();
-
+/** Saved before it is published: a later shim repeats what the daemon did not take, with the same status and time. */
 function announce(container: Container, process: TaskProcess, exit: ProcessExit): void {
-  const { events, log } = container.dependencies;
-  announceOom(container);
-  try {
-    container.save();
-  } catch (error) {
-    log.warn({ error, id: container.id }, 'could not note the exit in the bundle');
-  }
-  events.publish(container.namespace, '/tasks/exit', TaskExitSchema, {
+  if (container.oom?.drain() === true) announceOom(container);
+  container.trySave();
+  container.unpin(process);
+  announceExit(container, process, exit);
+  process.ended.resolve({ pid: exit.pid, status: exit.status, exitedAt: exit.exitedAt });
+}
+
+export function announceExit(container: Container, process: TaskProcess, exit: ProcessExit): void {
+  container.announce(process, 'exited', '/tasks/exit', TaskExitSchema, {
     containerId: container.id,
     id: process.id,
     pid: exit.pid,
     exitStatus: exit.status,
     exitedAt: timestampOf(exit.exitedAt),
   });
-  process.ended.resolve({ pid: exit.pid, status: exit.status, exitedAt: exit.exitedAt });
+}
+
+/** Tells of kills for want of memory when they happen; `seen` of them were told by a shim before us. */
+export function watchOom(container: Container, seen?: number): void {
+  const { platform, log } = container.dependencies;
+  const { cgroup, id } = container;
+  if (cgroup === undefined) return;
+  const onOom = (): void => announceOom(container);
+  container.oom = new OomWatch(
+    { cgroups: platform.cgroups, cgroup, onOom },
+    seen === undefined ? {} : { seen },
+  );
+  try {
+    container.oom.listen();
+  } catch (error) {
+    log.warn({ error, id }, 'kills for want of memory are told only when a process ends');
+  }
 }
 
 function announceOom(container: Container): void {
-  const file = container.cgroup === undefined ? undefined : oomFile(container.cgroup);
-  if (file === undefined) return;
-  const kills = oomKills(file);
-  if (kills <= (oomSeen.get(container) ?? 0)) return;
-  oomSeen.set(container, kills);
-  container.dependencies.events.publish(container.namespace, '/tasks/oom', TaskOOMSchema, {
-    containerId: container.id,
-  });
+  const { events } = container.dependencies;
+  events.publish(container.namespace, '/tasks/oom', TaskOOMSchema, { containerId: container.id });
+  container.saveSoon();
 }

@@ -5,13 +5,15 @@
  * Calls that change it take turns (`#turn`); kill does not wait, for it must get through when another call hangs.
  */
 
-import { writeFileSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
+import type { DescMessage, MessageInitShape } from '@bufbuild/protobuf';
 import { alreadyExists, ContainerdError, failedPrecondition, hasCode, notFound } from '../../base/errors.ts';
 import { KeyedLock } from '../../base/keyed-lock.ts';
 import type { Logger } from '../../base/logger.ts';
 import type { CgroupPaths } from '../../platform/cgroups/cgroup-paths.ts';
+import type { OomWatch } from '../../platform/cgroups/oom-watch.ts';
 import type { Platform } from '../../platform/platform.ts';
 import { unmountAll } from '../../platform/temp-mount.ts';
 import {
@@ -22,11 +24,11 @@ import {
 } from '../../wire/gen/containerd/events/task_pb.js';
 import { timestampOrZero } from '../../wire/timestamps.ts';
 import type { SpecFacts } from '../bundle/spec.ts';
-import { type SavedProcess, saveContainer } from '../bundle/state-file.ts';
+import { type Announced, type SavedMount, saveContainer } from '../bundle/state-file.ts';
 import type { EventPublisher } from '../event-publisher.ts';
 import type { Runc } from '../runc/runc.ts';
 import { type CheckpointWords, checkpointWords, deleteWords, killWords } from '../runc/runc-arguments.ts';
-import { processDirectory, processesIn } from './cgroup.ts';
+import { processDirectory, processesIn, savedCgroup } from './cgroup.ts';
 import type { CreateOptions } from './options.ts';
 import type { ProcessEnd, TaskProcess } from './task-process.ts';
 
@@ -43,6 +45,18 @@ export interface ContainerIdentity {
   readonly bundle: string;
 }
 
+export interface ContainerMade {
+  readonly options: CreateOptions;
+  readonly spec: Pick<SpecFacts, 'ownPidNamespace'>;
+  readonly init: TaskProcess;
+  readonly rootfs: readonly SavedMount[];
+  /** Directory of a dump that the start restores; "" for none. */
+  readonly checkpoint: string;
+  readonly heldIn: string;
+  /** Called when nothing of it is left to do or to tell. */
+  readonly letGo: () => void;
+}
+
 /** Terminal output that a client has not taken by then is cut. */
 const deleteDrainMs = 10_000;
 
@@ -51,28 +65,36 @@ export class Container {
   readonly id: string;
   readonly bundle: string;
   readonly dependencies: ContainerDependencies;
-  readonly options: CreateOptions;
-  readonly spec: SpecFacts;
+  readonly made: ContainerMade;
   readonly init: TaskProcess;
   readonly execs = new Map<string, TaskProcess>();
   cgroup: CgroupPaths | undefined;
+  oom: OomWatch | undefined;
   paused = false;
   /** Starts a container that was made from a checkpoint: restore takes the place of start. */
   restore: (() => Promise<void>) | undefined;
+  /** Deleted execs whose exit the daemon has not taken yet. */
+  readonly #leaving = new Set<TaskProcess>();
   readonly #lock = new KeyedLock();
+  #saving = false;
+  #isGone = false;
 
-  constructor(
-    dependencies: ContainerDependencies,
-    identity: ContainerIdentity,
-    made: { readonly options: CreateOptions; readonly spec: SpecFacts; readonly init: TaskProcess },
-  ) {
+  constructor(dependencies: ContainerDependencies, identity: ContainerIdentity, made: ContainerMade) {
     this.dependencies = dependencies;
     this.namespace = identity.namespace;
     this.id = identity.id;
     this.bundle = identity.bundle;
-    this.options = made.options;
-    this.spec = made.spec;
+    this.made = made;
     this.init = made.init;
+  }
+
+  get options(): CreateOptions {
+    return this.made.options;
+  }
+
+  /** Where the pidfd of a process is kept, so that its exit code outlives the shim. */
+  pinOf(process: TaskProcess): string {
+    return join(this.bundle, process === this.init ? 'init.pin' : `exec-${process.id}.pin`);
   }
 
   get rootfs(): string {
@@ -99,25 +121,48 @@ export class Container {
   async start(): Promise<number> {
     using _turn = await this.#turn();
     await this.init.startOnce(async () => {
-      if (this.restore !== undefined) await this.restore();
-      else await this.runc('OCI runtime start failed', ['start', this.id]);
-      this.dependencies.events.publish(this.namespace, '/tasks/start', TaskStartSchema, {
-        containerId: this.id,
-        pid: this.init.pid,
-      });
+      this.#step('starting');
+      try {
+        if (this.restore !== undefined) await this.restore();
+        else await this.runc('OCI runtime start failed', ['start', this.id]);
+      } catch (error) {
+        this.#step('created');
+        throw error;
+      }
+      this.#step('running');
+      this.announceStart();
     });
     return this.init.pid;
+  }
+
+  announceStart(): void {
+    this.announce(this.init, 'started', '/tasks/start', TaskStartSchema, {
+      containerId: this.id,
+      pid: this.init.pid,
+    });
   }
 
   /** Errors: NotFound when the process has ended, FailedPrecondition before it has a pid. */
   async kill(execId: string, signal: number, all: boolean): Promise<void> {
     const target = this.process(execId);
     const pid = target.requireAlive();
+    const { processes } = this.dependencies.platform;
+    // An adopted process is reaped by somebody else, and its pid is free before we hear of it.
+    if (target.isAdopted && processes.startTicks(pid) !== target.startTicks)
+      throw new ContainerdError('NotFound', 'process already finished');
     // runc knows the cgroup, and thaws what is frozen so that it can die.
     if (execId === '' && (all || this.paused))
       await this.runc('runc kill failed', killWords(this.id, signal, all));
     // Not reaped yet, so the pid is still its own.
-    else this.dependencies.platform.processes.kill(pid, signal);
+    else processes.kill(pid, signal);
+  }
+
+  /** Errors: NotFound. */
+  closeStdin(execId: string): void {
+    const target = this.process(execId);
+    target.closeStdin();
+    // A later shim must not open it again.
+    this.trySave();
   }
 
   /**
@@ -135,14 +180,23 @@ export class Container {
     const end =
       this.init.pid === 0 ? { pid: 0, status: 0, exitedAt: undefined } : await this.init.ended.promise;
     await this.#release();
-    this.dependencies.events.publish(this.namespace, '/tasks/delete', TaskDeleteSchema, {
+    this.#step('deleted');
+    this.announceDelete(end);
+    return end;
+  }
+
+  /** Lets go of it when the daemon has taken the news. */
+  announceDelete(end: ProcessEnd): void {
+    this.#isGone = true;
+    const event = {
       containerId: this.id,
       pid: end.pid,
       exitStatus: end.status,
       exitedAt: timestampOrZero(end.exitedAt),
       id: '',
-    });
-    return end;
+    };
+    const { events } = this.dependencies;
+    events.publish(this.namespace, '/tasks/delete', TaskDeleteSchema, event, () => this.made.letGo());
   }
 
   /** Errors: NotFound; FailedPrecondition while it runs. */
@@ -158,6 +212,9 @@ export class Container {
     await exec.drained(deleteDrainMs);
     await exec.closeStreams();
     this.execs.delete(execId);
+    exec.step = 'deleted';
+    if (exec.pid !== 0 && exec.announced !== 'exited') this.#leaving.add(exec);
+    this.saveSoon();
     return end;
   }
 
@@ -166,20 +223,24 @@ export class Container {
     this.#requireRunning('pause');
     if (this.paused) throw failedPrecondition(`container ${this.id} is paused already`);
     await this.runc('OCI runtime pause failed', ['pause', this.id]);
-    this.paused = true;
-    this.dependencies.events.publish(this.namespace, '/tasks/paused', TaskPausedSchema, {
-      containerId: this.id,
-    });
+    this.markPaused(true);
+  }
+
+  /** Says that it was paused or goes on. */
+  markPaused(paused: boolean): void {
+    this.paused = paused;
+    this.trySave();
+    const { events } = this.dependencies;
+    const containerId = this.id;
+    if (paused) events.publish(this.namespace, '/tasks/paused', TaskPausedSchema, { containerId });
+    else events.publish(this.namespace, '/tasks/resumed', TaskResumedSchema, { containerId });
   }
 
   async resume(): Promise<void> {
     using _turn = await this.#turn();
     if (!this.paused) throw failedPrecondition(`container ${this.id} is not paused`);
     await this.runc('OCI runtime resume failed', ['resume', this.id]);
-    this.paused = false;
-    this.dependencies.events.publish(this.namespace, '/tasks/resumed', TaskResumedSchema, {
-      containerId: this.id,
-    });
+    this.markPaused(false);
   }
 
   /** `resources` is a runtime spec's linux.resources, as JSON text. */
@@ -217,16 +278,79 @@ export class Container {
     }
   }
 
+  /** Publishes an event of a process's life, and notes in the bundle that the daemon took it. */
+  announce<Schema extends DescMessage>(
+    process: TaskProcess,
+    step: Announced,
+    topic: string,
+    schema: Schema,
+    event: MessageInitShape<Schema>,
+  ): void {
+    this.dependencies.events.publish(this.namespace, topic, schema, event, () => {
+      process.announced = step;
+      if (step === 'exited') this.#leaving.delete(process);
+      this.saveSoon();
+    });
+  }
+
+  /** Holds the exit code of a process where a later shim can read it. */
+  pin(process: TaskProcess): void {
+    const { platform, log } = this.dependencies;
+    try {
+      platform.processes.pin(process.pid, this.pinOf(process));
+    } catch (error) {
+      log.debug({ error, id: this.id }, 'an exit code cannot be kept for a later shim');
+    }
+  }
+
+  /** When the exit is in the bundle, or never will be. */
+  unpin(process: TaskProcess): void {
+    if (this.#isGone) return;
+    const path = this.pinOf(process);
+    try {
+      this.dependencies.platform.mounts.unmount(path, { lazy: true });
+      rmSync(path, { force: true });
+    } catch (error) {
+      this.dependencies.log.debug({ error, path }, 'a pinned process stays until its bundle goes');
+    }
+  }
+
   /** Puts what is known of it where a later shim finds it. */
   save(): void {
+    // Its bundle may be that of a successor by now.
+    if (this.#isGone) return;
     saveContainer(this.bundle, {
-      version: 1,
+      version: 2,
       namespace: this.namespace,
       id: this.id,
-      runc: this.dependencies.runc.setup,
-      shimPid: process.pid,
-      init: this.#saved(this.init),
-      execs: [...this.execs.values()].filter(({ pid }) => pid !== 0).map((exec) => this.#saved(exec)),
+      options: this.options,
+      heldIn: this.made.heldIn,
+      rootfs: this.made.rootfs,
+      checkpoint: this.made.checkpoint,
+      cgroup: savedCgroup(this.cgroup),
+      paused: this.paused,
+      oomKills: this.oom?.seen ?? 0,
+      init: this.init.saved(),
+      execs: [...this.execs.values(), ...this.#leaving].map((exec) => exec.saved()),
+    });
+  }
+
+  /** Where the step has been taken and cannot be undone. */
+  trySave(): void {
+    try {
+      this.save();
+    } catch (error) {
+      this.dependencies.log.warn({ error, id: this.id }, 'could not note the state in the bundle');
+    }
+  }
+
+  /** For what is no promise to anybody: once for all that happens in this turn. */
+  saveSoon(): void {
+    if (this.#saving) return;
+    this.#saving = true;
+    setImmediate(() => {
+      this.#saving = false;
+      this.trySave();
     });
   }
 
@@ -234,15 +358,10 @@ export class Container {
     await this.dependencies.runc.run({ doing, words, directory: this.bundle });
   }
 
-  #saved(process: TaskProcess): SavedProcess {
-    const { exit } = process;
-    return {
-      id: process.id,
-      pid: process.pid,
-      startTicks: this.dependencies.platform.processes.startTicks(process.pid)?.toString(),
-      io: process.io,
-      exit: exit === undefined ? undefined : { status: exit.status, exitedAt: String(exit.exitedAt) },
-    };
+  #step(step: TaskProcess['step']): void {
+    // Whoever saw its end knows better.
+    if (step === 'deleted' || this.init.step !== 'stopped') this.init.step = step;
+    this.trySave();
   }
 
   #turn(): Promise<Disposable> {
@@ -265,9 +384,11 @@ export class Container {
 
   async #release(): Promise<void> {
     const { platform } = this.dependencies;
+    this.oom?.[Symbol.dispose]();
     for (const process of [...this.execs.values(), this.init]) {
       await process.drained(deleteDrainMs);
       await process.closeStreams();
+      this.unpin(process);
     }
     try {
       unmountAll(platform, this.rootfs, { lazy: true });

@@ -19,27 +19,43 @@ export interface AddExec {
   readonly io: IoPaths;
 }
 
-const specFile = (container: Container, execId: string): string =>
+export const specFile = (container: Container, execId: string): string =>
   join(container.bundle, `exec-${execId}.json`);
+
+export const execPidFile = (container: Container, execId: string): string =>
+  join(container.bundle, `exec-${execId}.pid`);
 
 /** Errors: AlreadyExists, FailedPrecondition when init has ended, InvalidArgument for the spec. Returns notes of what was clamped. */
 export function addExec(container: Container, request: AddExec, allowance: Allowance): string[] {
   const spec = parseSpec(request.spec);
   spec.terminal = request.io.terminal;
   const notes = clampProcess(spec, allowance);
-  container.addExec(new TaskProcess(request.execId, request.io));
+  const exec = new TaskProcess(request.execId, request.io);
+  container.addExec(exec);
   try {
     writeFileSync(specFile(container, request.execId), JSON.stringify(spec), { mode: 0o600 });
+    container.save();
   } catch (error) {
     container.execs.delete(request.execId);
     throw error;
   }
-  const { events } = container.dependencies;
-  events.publish(container.namespace, '/tasks/exec-added', TaskExecAddedSchema, {
-    containerId: container.id,
-    execId: request.execId,
-  });
+  announceAdded(container, exec);
   return notes;
+}
+
+export function announceAdded(container: Container, exec: TaskProcess): void {
+  container.announce(exec, 'added', '/tasks/exec-added', TaskExecAddedSchema, {
+    containerId: container.id,
+    execId: exec.id,
+  });
+}
+
+export function announceStarted(container: Container, exec: TaskProcess): void {
+  container.announce(exec, 'started', '/tasks/exec-started', TaskExecStartedSchema, {
+    containerId: container.id,
+    execId: exec.id,
+    pid: exec.pid,
+  });
 }
 
 function parseSpec(bytes: Uint8Array): ClampedProcess & { terminal?: boolean } {
@@ -61,24 +77,27 @@ export async function startExec(container: Container, execId: string): Promise<n
     );
   if (container.paused) throw new ContainerdError('Unknown', 'cannot exec in a paused state');
   await exec.startOnce(async () => {
+    exec.step = 'starting';
+    container.save();
+    const { processes } = container.dependencies.platform;
     const launched = await launchOrFail(container, exec, execId);
     exec.pid = launched.pid;
+    exec.startTicks = processes.startTicks(launched.pid);
     exec.streams = launched.streams;
-    watchExec(container, exec).catch((error: unknown) => {
+    container.pin(exec);
+    watchExec(container, exec, processes.exited(exec.pid)).catch((error: unknown) => {
       container.dependencies.log.error({ error, id: container.id, execId }, 'lost track of a process');
     });
-    container.save();
-    container.dependencies.events.publish(container.namespace, '/tasks/exec-started', TaskExecStartedSchema, {
-      containerId: container.id,
-      execId,
-      pid: launched.pid,
-    });
+    exec.step = 'running';
+    container.trySave();
+    rmSync(execPidFile(container, execId), { force: true });
+    announceStarted(container, exec);
   });
   return exec.pid;
 }
 
 async function launchOrFail(container: Container, exec: TaskProcess, execId: string): Promise<Launched> {
-  const pidFile = join(container.bundle, `exec-${execId}.pid`);
+  const pidFile = execPidFile(container, execId);
   try {
     return await launch(container.dependencies, {
       doing: 'OCI runtime exec failed',
@@ -92,9 +111,10 @@ async function launchOrFail(container: Container, exec: TaskProcess, execId: str
     });
   } catch (error) {
     exec.markFailed();
+    container.saveSoon();
+    rmSync(pidFile, { force: true });
     throw error;
   } finally {
     rmSync(specFile(container, execId), { force: true });
-    rmSync(pidFile, { force: true });
   }
 }

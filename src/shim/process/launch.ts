@@ -103,9 +103,18 @@ async function runAndAdopt(
     directory: request.directory,
     ...(stdio === undefined ? {} : { stdio }),
   });
-  const pid = Number(readFileSync(request.pidFile, 'utf8'));
-  if (!Number.isSafeInteger(pid) || pid <= 0)
-    throw internal(`${request.doing}: ${request.pidFile} holds no process id`);
+  const pid = readPidFile(request.pidFile);
+  if (pid === undefined) throw internal(`${request.doing}: ${request.pidFile} holds no process id`);
   deps.platform.processes.adopt(pid);
   return pid;
+}
+
+/** Undefined when it is not there or holds no process id. */
+export function readPidFile(path: string): number | undefined {
+  try {
+    const pid = Number(readFileSync(path, 'utf8'));
+    return Number.isSafeInteger(pid) && pid > 0 ? pid : undefined;
+  } catch {
+    return undefined;
+  }
 }

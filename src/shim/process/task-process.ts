@@ -4,10 +4,13 @@
  *
  * created ─► running ─► stopped; an init may be paused while it runs. `exited` is known when the kernel says so;
  * `ended` resolves when the exit has been announced, which is what callers of wait and delete may rely on.
+ *
+ * `step` and `announced` are what the bundle says of it, for a later shim; who changes them saves the container.
  */
 import { ContainerdError, failedPrecondition } from '../../base/errors.ts';
-import { type Instant, now } from '../../base/time.ts';
+import { type Instant, instantOfNs, now } from '../../base/time.ts';
 import type { ProcessExit, TerminalSize } from '../../platform/platform.ts';
+import type { Announced, SavedPhase, SavedProcess } from '../bundle/state-file.ts';
 import type { IoPaths, ProcessStdio } from '../io/stdio.ts';
 import type { Terminal } from '../io/terminal.ts';
 
@@ -30,7 +33,14 @@ export class TaskProcess {
   readonly io: IoPaths;
   readonly ended = Promise.withResolvers<ProcessEnd>();
   pid = 0;
+  startTicks: bigint | undefined;
+  /** Made by a shim before this one: no child of ours, so its pid may be another's as soon as it has ended. */
+  isAdopted = false;
   streams: ProcessStreams | undefined;
+  announced: Announced = 'nothing';
+  #step: SavedPhase = 'created';
+  #started = false;
+  #stdinClosed = false;
   #phase: Phase = 'created';
   #exit: ProcessExit | undefined;
   #starting: Promise<void> | undefined;
@@ -40,12 +50,64 @@ export class TaskProcess {
     this.io = io;
   }
 
+  /** As a shim before us saved it; without its streams. */
+  static adopt(saved: SavedProcess): TaskProcess {
+    const adopted = new TaskProcess(saved.id, saved.io);
+    adopted.isAdopted = true;
+    adopted.pid = saved.pid;
+    adopted.startTicks = saved.startTicks === undefined ? undefined : BigInt(saved.startTicks);
+    adopted.#step = saved.phase;
+    adopted.#started = saved.started;
+    adopted.announced = saved.announced;
+    adopted.#stdinClosed = saved.stdinClosed;
+    adopted.#exit = saved.exit && {
+      pid: saved.pid,
+      status: saved.exit.status,
+      exitedAt: instantOfNs(BigInt(saved.exit.exitedAt)),
+    };
+    return adopted;
+  }
+
+  /** What `adopt` takes. */
+  saved(): SavedProcess {
+    return {
+      id: this.id,
+      phase: this.#step,
+      pid: this.pid,
+      startTicks: this.startTicks?.toString(),
+      started: this.#started,
+      io: this.io,
+      lateOutputs: this.streams?.kind === 'direct' ? this.streams.stdio.lateOutputs : [],
+      stdinClosed: this.#stdinClosed,
+      exit: this.#exit && { status: this.#exit.status, exitedAt: String(this.#exit.exitedAt) },
+      announced: this.announced,
+    };
+  }
+
+  get step(): SavedPhase {
+    return this.#step;
+  }
+
+  set step(step: SavedPhase) {
+    this.#step = step;
+    if (step === 'running') this.#started = true;
+  }
+
+  /** Its start came to its end, whatever has become of it. */
+  get wasStarted(): boolean {
+    return this.#started;
+  }
+
   get phase(): Phase {
     return this.#phase;
   }
 
   get exit(): ProcessExit | undefined {
     return this.#exit;
+  }
+
+  get stdinClosed(): boolean {
+    return this.#stdinClosed;
   }
 
   /** A start that is under way; its announcement comes before that of the exit. */
@@ -73,10 +135,18 @@ export class TaskProcess {
     }
   }
 
+  /** Of an adopted process that a shim before us has started. */
+  markRunning(): void {
+    this.step = 'running';
+    this.#phase = 'running';
+    this.#starting ??= Promise.resolve();
+  }
+
   /** The kernel reported the end. Writers without a reader are let go, so that readers see the end. */
   markExited(exit: ProcessExit): void {
     this.#exit = exit;
     this.#phase = 'stopped';
+    this.step = 'stopped';
     if (this.streams?.kind === 'direct') this.streams.stdio.ended();
   }
 
@@ -90,6 +160,7 @@ export class TaskProcess {
   /** It could not be started and never will be: whoever waits learns it. */
   markFailed(): void {
     this.#phase = 'stopped';
+    this.step = 'stopped';
     this.ended.resolve({ pid: 0, status: 255, exitedAt: now() });
   }
 
@@ -99,6 +170,7 @@ export class TaskProcess {
   }
 
   closeStdin(): void {
+    this.#stdinClosed = true;
     if (this.streams?.kind === 'terminal') this.streams.terminal.closeStdin();
     else this.streams?.stdio.closeStdin();
   }

@@ -21,6 +21,8 @@ export interface RuncCall {
 }
 
 const noStdio: readonly StdioTarget[] = ['null', 'null', 'null'];
+/** By their log in the bundle, runc processes are known for those of a shim. */
+export const logPrefix = 'runc-';
 let calls = 0;
 
 export class Runc {
@@ -35,7 +37,7 @@ export class Runc {
   /** Errors: by what runc says (runc-log.ts), Unknown when it cannot be started. */
   async run(call: RuncCall): Promise<void> {
     calls += 1;
-    const log = join(call.directory, `runc-${call.words[0]}-${calls}.log`);
+    const log = join(call.directory, `${logPrefix}${call.words[0]}-${calls}.log`);
     try {
       const status = await this.#spawn(call, log);
       if (status !== 0) throw runcError(call.doing, status, readLog(log), this.setup.binary);
@@ -64,6 +66,19 @@ export class Runc {
       );
     }
     return (await this.#processes.exited(pid)).status;
+  }
+
+  /** What runc itself says of a container: "created", "running", …; undefined when it does not know it. */
+  async status(id: string, signal: AbortSignal): Promise<string | undefined> {
+    const { status, stdout } = await runCommand(this.#processes, {
+      file: this.setup.binary,
+      args: ['--root', this.setup.root, 'state', id],
+      env: environment(),
+      signal,
+    });
+    if (status !== 0) return undefined;
+    const state = JSON.parse(stdout.toString('utf8')) as { status?: unknown };
+    return typeof state.status === 'string' ? state.status : undefined;
   }
 
   /** JSON of `runc features`; undefined where the binary does not know the word. */

@@ -1,0 +1,39 @@
+/** Takes one process over: its exit, its FIFO ends, its place in the container. */
+import type { ProcessExit } from '../../platform/platform.ts';
+import type { SavedProcess } from '../bundle/state-file.ts';
+import { AdoptedStdio } from '../io/adopted-stdio.ts';
+import type { Container } from '../process/container.ts';
+import type { TaskProcess } from '../process/task-process.ts';
+import { adoptedExit, isStill } from './adopted-exit.ts';
+
+export interface AdoptedProcess {
+  readonly exited: Promise<ProcessExit>;
+  /** It had ended before we came, so `exited` resolves soon. */
+  readonly isOver: boolean;
+}
+
+/** For a process with a pid whose exit is not known. `isPinned` answers for a path. */
+export function adoptProcess(
+  container: Container,
+  process: TaskProcess,
+  saved: SavedProcess,
+  isPinned: (path: string) => boolean,
+): AdoptedProcess {
+  const { platform, log } = container.dependencies;
+  const { processes, files } = platform;
+  const pin = container.pinOf(process);
+  const isAlive = isStill(processes, process) && processes.isAlive(process.pid);
+  const wasPinned = isPinned(pin);
+  if (isAlive && !wasPinned) container.pin(process);
+  if (isAlive && !process.io.terminal)
+    process.streams = { kind: 'direct', stdio: new AdoptedStdio({ files, log }, saved) };
+  if (isAlive && process.io.terminal)
+    log.warn(
+      { id: container.id, process: process.id },
+      'the terminal of a process went with the shim that relayed it; the process is still there',
+    );
+  return {
+    exited: adoptedExit({ processes, log }, process, wasPinned ? pin : undefined),
+    isOver: !isAlive,
+  };
+}
