@@ -241,7 +241,10 @@ describe('checkpoint and restore, as root', { skip, concurrency: 1 }, () => {
     const digest = `sha256:${'a'.repeat(64)}`;
     const size = BigInt(1);
     const absent = { ...runcOptions(), checkpoint: { mediaType: criuTar, digest, size } };
-    await assert.rejects(ours.createTask('refused', rootfs, absent), { code: 'NotFound' });
+    await assert.rejects(ours.createTask('refused', rootfs, absent), {
+      code: 'Unknown',
+      message: `content digest ${digest}: not found`,
+    });
     const other = { ...runcOptions(), checkpoint: { mediaType: 'text/plain', digest, size } };
     await assert.rejects(ours.createTask('refused', rootfs, other), {
       code: 'Unknown',

@@ -233,6 +233,9 @@ test('a live cgroup of version 2 is measured as far as it tells', { skip }, asyn
   try {
     const spentUntil = Date.now() + 50;
     while (Date.now() < spentUntil) Math.sqrt(2);
+    const stalled = (): number =>
+      Number(/^some .*total=(\d+)$/m.exec(readFileSync(join(path, 'cpu.pressure'), 'utf8'))?.[1]);
+    const stalledBefore = stalled();
     const read = readCgroupMetrics({ version: 2, path });
     assert.equal(read.version, 2);
     if (read.version !== 2) return;
@@ -242,6 +245,8 @@ test('a live cgroup of version 2 is measured as far as it tells', { skip }, asyn
       Number(cpu?.usageUsec) > 0 && Number(cpu?.usageUsec) <= Number(kernel),
       `${cpu?.usageUsec}, ${kernel}`,
     );
+    const total = Number(cpu?.psi?.some?.total);
+    assert.ok(total >= stalledBefore && total <= stalled(), `${stalledBefore}, ${total}`);
   } finally {
     writeFileSync(join(unified.mountPoint, 'cgroup.procs'), String(process.pid));
   }
