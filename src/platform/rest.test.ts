@@ -31,22 +31,21 @@ function work(durationMs: number): void {
   while (performance.now() < end);
 }
 
-test('memory is given back at the first rest, and again only after work', async () => {
+test('memory is given back at the first rest, and again only after growth', async () => {
   const memory = counting(1);
-  using _rest = giveBackAtRest(memory, { intervalMs: 20, idleShare: 0.9, workMs: 40 });
-  const alive = setInterval(() => {}, 1000);
-  await memory.reached;
+  using _rest = giveBackAtRest(memory, { intervalMs: 20, idleShare: 0.9, growthBytes: 32 << 20 });
+  await Promise.all([memory.reached, rounds(1, 20)]);
   await rounds(10, 20);
   assert.equal(memory.count(), 1);
-  work(60);
+  const grown = Buffer.alloc(64 << 20, 1);
   await rounds(10, 20);
   assert.equal(memory.count(), 2);
-  clearInterval(alive);
+  assert.equal(grown[0], 1);
 });
 
 test('a busy process is let alone', async () => {
   const memory = counting(1);
-  using _rest = giveBackAtRest(memory, { intervalMs: 40, idleShare: 0.02, workMs: 0 });
+  using _rest = giveBackAtRest(memory, { intervalMs: 40, idleShare: 0.02, growthBytes: 0 });
   const busy = setInterval(() => work(8), 10);
   await rounds(20, 20);
   clearInterval(busy);
