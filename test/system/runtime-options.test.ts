@@ -165,6 +165,18 @@ describe('options of the runtime, as root', { skip, concurrency: 1 }, () => {
     assert.deepEqual(ownersAfter(await plain.notes(), 'create'), Array(3).fill('fd 0:0'));
   });
 
+  test('a terminal belongs to the user of its process', async () => {
+    const log = join(dir, 'tty.log');
+    await lab.run('tty', ['sh', '-c', 'stat -c "%u %a" "$(tty)"'], {
+      flags: ['--tty', '--user', '1000:2000'],
+      terminal: true,
+      stdout: `file://${log}`,
+    });
+    assert.equal((await lab.client.tasks.task('tty').wait()).exitStatus, 0);
+    await lab.end('tty');
+    assert.equal(await readFile(log, 'utf8'), '1000 620\r\n');
+  });
+
   test('shim_cgroup: the container has a shim of its own, in that cgroup', async (t) => {
     const shimCgroup = `/gantry-options-${process.pid}`;
     const cgroups = '/sys/fs/cgroup';
