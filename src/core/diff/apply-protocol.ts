@@ -4,7 +4,7 @@ import type { Digest } from '../../base/digest.ts';
 import type { ErrorCode } from '../../base/errors.ts';
 import type { LogFields } from '../../base/logger.ts';
 import type { LowerNode } from './lower-tree.ts';
-import type { WhiteoutStyle } from './tree-writer.ts';
+import type { WhiteoutStyle } from './whiteouts.ts';
 
 /** The one job of a worker. */
 export interface ApplyJob {

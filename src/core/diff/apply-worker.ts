@@ -14,9 +14,9 @@ import type { Platform } from '../../platform/platform.ts';
 import { selectPlatform } from '../../platform/select.ts';
 import type { ApplyJob, LowerAnswer, LowerRequest, WorkerReport } from './apply-protocol.ts';
 import { ChunkRingReader } from './chunk-ring.ts';
-import type { LowerNode } from './lower-tree.ts';
+import type { LowerLayers, LowerNode } from './lower-tree.ts';
 import { TarReader } from './tar-reader.ts';
-import { type LowerLayers, TreeWriter } from './tree-writer.ts';
+import { TreeWriter } from './tree-writer.ts';
 
 /** Asks the main thread and blocks until it answers. */
 class RemoteLowers implements LowerLayers {

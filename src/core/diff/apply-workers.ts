@@ -16,7 +16,7 @@ import type { Logger } from '../../base/logger.ts';
 import { Semaphore } from '../../base/semaphore.ts';
 import type { Platform } from '../../platform/platform.ts';
 import type { AppliedLayer, ApplyJob, LowerAnswer, LowerRequest, WorkerReport } from './apply-protocol.ts';
-import type { LowerLayers } from './tree-writer.ts';
+import type { LowerLayers } from './lower-tree.ts';
 
 /** The worker's entry point, beside this file in the sources and beside the bundle in a build. */
 function workerUrl(): URL {

@@ -4,8 +4,7 @@ import { join } from 'node:path';
 import { notFound } from '../../base/errors.ts';
 import { withNodeErrors } from '../../platform/errno.ts';
 import type { FileOperations } from '../../platform/platform.ts';
-import { type LowerNode, LowerTree } from './lower-tree.ts';
-import type { LowerLayers } from './tree-writer.ts';
+import { type LowerLayers, type LowerNode, LowerTree } from './lower-tree.ts';
 
 export class OverlayLowers implements LowerLayers {
   readonly #files: FileOperations;

@@ -18,7 +18,8 @@ import { OverlayLowers } from './copy-up.ts';
 import { decompress } from './decompress.ts';
 import type { ApplyOptions } from './differ.ts';
 import type { Compression } from './layer-media-type.ts';
-import type { LowerLayers, WhiteoutStyle } from './tree-writer.ts';
+import type { LowerLayers } from './lower-tree.ts';
+import type { WhiteoutStyle } from './whiteouts.ts';
 
 export interface LayerSource {
   /** The compressed bytes; must end soon when `signal` fires. Chunks may be reused once the next is asked for. */

@@ -18,6 +18,13 @@ export interface LowerNode {
   readonly xattrs: ReadonlyMap<string, Uint8Array>;
 }
 
+/** The layers below, as seen from the worker; each call may cross to another thread. */
+export interface LowerLayers {
+  lookup(components: readonly string[]): LowerNode | undefined;
+  /** Puts a copy of a lower file at the same place in the tree being written; its parents are there. */
+  copyUp(components: readonly string[]): void;
+}
+
 export class LowerTree {
   readonly #files: FileOperations;
   readonly #roots: readonly string[];
