@@ -3,6 +3,8 @@
  * whatever is left of them, for runc's state of a foreign shim outlives the test's directories.
  */
 import { randomBytes } from 'node:crypto';
+import { readdir, rmdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import {
   connect,
@@ -22,6 +24,8 @@ import type { Daemon } from './daemon.ts';
 import { until } from './until.ts';
 
 const SIGKILL = 9;
+/** Of shims that a real containerd starts. */
+const defaultRuncRoot = '/run/containerd/runc';
 
 /** What a create says beside the container's id and its root file system. */
 export type TaskRequest = Omit<
@@ -154,6 +158,14 @@ export class TaskLab implements AsyncDisposable {
     } finally {
       await this.client[Symbol.asyncDispose]();
       await this.#connection[Symbol.asyncDispose]();
+      await this.#removeTraces();
     }
+  }
+
+  /** runc leaves the empty directory above a container's, in every hierarchy and where its state was. */
+  async #removeTraces(): Promise<void> {
+    const cgroups = '/sys/fs/cgroup';
+    const above = [...(await readdir(cgroups)).map((name) => join(cgroups, name)), cgroups, defaultRuncRoot];
+    for (const directory of above) await rmdir(join(directory, this.namespace)).catch(() => {});
   }
 }
