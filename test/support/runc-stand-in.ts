@@ -3,13 +3,15 @@
  * with the words it was asked for, and restore runs the bundle afresh once it has found a dump where it was told to
  * look. Everything else is the real runc's. Each call is a line in `calls`.
  */
-import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 export interface RuncStandIn {
   readonly path: string;
   /** The words of each call of the subcommand, without the global ones. */
   calls(subcommand: string): Promise<string[][]>;
+  /** Checkpoints do not come to their end until this is disposed of. */
+  hold(): Promise<AsyncDisposable>;
 }
 
 const script = `#!/bin/sh
@@ -42,6 +44,7 @@ while [ $# -gt 0 ]; do
 done
 case $subcommand in
   checkpoint)
+    while [ -e "$here/hold" ]; do sleep 0.02; done
     mkdir -p "$image/fdinfo" && echo "$words" >"$image/inventory.img" && echo "$id" >"$image/core-1.img" &&
       head -c 100000 /dev/zero >"$image/pages-1.img" && ln "$image/core-1.img" "$image/fdinfo/1.img" || exit 1
     [ -n "$running" ] || runc $flags kill "$id" KILL
@@ -70,5 +73,10 @@ export async function makeRuncStandIn(directory: string): Promise<RuncStandIn> {
         .split('\n')
         .map((line) => line.split(' '))
         .filter(([first]) => first === subcommand),
+    hold: async () => {
+      const file = join(directory, 'hold');
+      await writeFile(file, '');
+      return { [Symbol.asyncDispose]: () => rm(file, { force: true }) };
+    },
   };
 }

@@ -281,6 +281,26 @@ describe('checkpoint and restore, as root', { skip, concurrency: 1 }, () => {
     await assert.rejects(ours.tasks.checkpoint({ containerId: 'fails' }), { code: 'NotFound' });
   });
 
+  test('kill -9 of the daemon during a checkpoint leaves the task, and nothing that outlives it', async () => {
+    await start(ours, 'interrupted');
+    const earlier = (await runc.calls('checkpoint')).length;
+    {
+      await using _held = await runc.hold();
+      const lost = assert.rejects(ours.tasks.checkpoint({ containerId: 'interrupted' }), {
+        code: 'Unavailable',
+      });
+      await until('runc is at it', async () => (await runc.calls('checkpoint')).length > earlier);
+      await daemon.kill();
+      await lost;
+      await daemon.start();
+      assert.equal((await ours.client.tasks.task('interrupted').state()).status, 'running');
+    }
+    assert.ok((await dumped('interrupted')).size > 0n);
+    await ours.end('interrupted');
+    assert.ok(!existsSync(workOf('interrupted')));
+    assert.equal((await ours.ctr('content', 'active')).trim().split('\n').length, 1);
+  });
+
   test('without a CRIU that works the reason is that of the peer', async (t) => {
     if ((await criuProblem()) === undefined) return t.skip('CRIU works here');
     const reasonOf = async (lab: TaskLab): Promise<string | undefined> => {
