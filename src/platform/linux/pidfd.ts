@@ -1,7 +1,7 @@
 /**
- * How a process that is not our child ended. The kernel keeps it in the pidfd (PIDFD_GET_INFO with PIDFD_INFO_EXIT,
- * Linux 6.15) and fills it in only when the process has been reaped by its parent, so it is waited for, in bounded
- * time. Older kernels answer ENOTTY or EINVAL, or leave the bit out: then the status is not known.
+ * How a process that is not our child ended. Until its parent reaps it, /proc tells; after that the pidfd does
+ * (PIDFD_GET_INFO with PIDFD_INFO_EXIT, Linux 6.15), which may take a moment, so both are asked in bounded time. Older
+ * kernels answer ENOTTY or EINVAL, or leave the bit out: then the status is not known once the process is reaped.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { limits } from '../../base/limits.ts';
@@ -12,6 +12,7 @@ import * as libc from './libc.ts';
 import { keepsExits, pidfdExitStatus } from './pidfd-info.ts';
 import { openPinned } from './pidfd-pin.ts';
 import { readable } from './readiness.ts';
+import { zombieStatus } from './zombie.ts';
 
 export interface ForeignExitOptions {
   readonly signal: AbortSignal;
@@ -20,10 +21,15 @@ export interface ForeignExitOptions {
   readonly reapMs?: number;
 }
 
-async function awaitReaping(pidfd: number, reapMs: number, signal: AbortSignal): Promise<number | undefined> {
+async function awaitStatus(
+  pid: number,
+  pidfd: number,
+  reapMs: number,
+  signal: AbortSignal,
+): Promise<number | undefined> {
   const deadline = performance.now() + reapMs;
   for (let pauseMs = 1; ; pauseMs = Math.min(pauseMs * 2, 100)) {
-    const status = pidfdExitStatus(pidfd);
+    const status = pidfdExitStatus(pidfd) ?? zombieStatus(pid, pidfd);
     if (status !== undefined) return status;
     if (!keepsExits(pidfd) || performance.now() > deadline) return undefined;
     await delay(pauseMs, undefined, { signal });
@@ -47,7 +53,7 @@ export async function foreignExit(
   try {
     await readable(pidfd, signal);
     const exitedAt = now();
-    const status = await awaitReaping(pidfd, reapMs, signal);
+    const status = await awaitStatus(pid, pidfd, reapMs, signal);
     return status === undefined ? undefined : { pid, status, exitedAt };
   } finally {
     libc.closeDescriptor(pidfd);
