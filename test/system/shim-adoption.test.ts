@@ -187,6 +187,33 @@ describe('a shim that is killed, as root', { skip, timeout: 240_000 }, () => {
     }
   });
 
+  test('what was deleted while the daemon was away is told by the next shim', async () => {
+    const id = await lab.run(sleep);
+    const other = await lab.run(sleep);
+    await lab.addExec(other, 'brief', ['/bin/sh', '-c', 'exit 2']);
+    await until('the beginning is told', () => lab.topics(other).includes('exec-added'));
+    await lab.daemonGoes();
+    await lab.tasks.kill({ id, signal: SIGKILL });
+    await lab.tasks.wait({ id });
+    await lab.tasks.delete({ id });
+    await lab.tasks.start({ id: other, execId: 'brief' });
+    await lab.tasks.wait({ id: other, execId: 'brief' });
+    await lab.tasks.delete({ id: other, execId: 'brief' });
+    await lab.kill({ now: true });
+    await lab.daemonComes();
+    await lab.start();
+    await until('the delete is told', () => lab.topics(id).includes('delete'));
+    assert.deepEqual(lab.topics(id), ['create', 'start', 'exit init 137', 'delete']);
+    await assert.rejects(lab.tasks.state({ id }), (error) => hasCode(error, 'NotFound'));
+    await until('it is let go of', () => !existsSync(join(lab.root, 'shim/held/shim-lab', id)));
+    await assert.rejects(lab.tasks.state({ id: other, execId: 'brief' }), (error) =>
+      hasCode(error, 'NotFound'),
+    );
+    assert.equal(await lab.finish(other, SIGKILL), 137);
+    const ends = lab.topics(other).filter((topic) => topic.startsWith('exit'));
+    assert.deepEqual(ends, ['exit brief 2', 'exit init 137']);
+  });
+
   test('a create in flight comes to its end, and the next shim has it', async () => {
     const runc = lab.makeSlowRunc('slow-create', 'create');
     const id = lab.makeBundle(['/bin/sh', '-c', 'exit 8']);

@@ -4,6 +4,7 @@
  * that the caller's second try finds a clear state.
  */
 import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { hasCode } from '../../base/errors.ts';
 import { limits } from '../../base/limits.ts';
 import type { ProcessExit } from '../../platform/platform.ts';
@@ -111,11 +112,17 @@ async function settleInit(container: Container, saved: SavedContainer): Promise<
   return true;
 }
 
-async function startedOrNot(container: Container): Promise<SavedPhase> {
-  const { runc } = container.dependencies;
-  const status = await runc.status(container.id, AbortSignal.timeout(limits.taskStateMs));
-  // One that has ended was started: before its start only a kill could have ended it.
-  return status === 'created' ? 'created' : 'running';
+async function startedOrNot({ id, dependencies }: Container): Promise<SavedPhase> {
+  const { runc, log } = dependencies;
+  try {
+    const status = await runc.status(id, AbortSignal.timeout(limits.taskStateMs));
+    // One that has ended was started: before its start only a kill could have ended it.
+    return status === 'created' ? 'created' : 'running';
+  } catch (error) {
+    log.warn({ error, id }, 'runc does not say whether a container was started; its own files do');
+    // Init waits on it for its start, which removes it (runc and crun alike).
+    return existsSync(join(runc.setup.root, id, 'exec.fifo')) ? 'created' : 'running';
+  }
 }
 
 async function undoRestore(container: Container): Promise<true> {

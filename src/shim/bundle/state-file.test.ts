@@ -1,11 +1,20 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { forgetContainer, loadContainer, type SavedContainer, saveContainer } from './state-file.ts';
+import { forgetContainer, loadContainer, type SavedContainer, StateFile } from './state-file.ts';
 
 const bundle = mkdtempSync(join(tmpdir(), 'gantry-state-file-'));
+const path = join(bundle, 'gantry-shim.json');
 after(() => rmSync(bundle, { recursive: true, force: true }));
 
 const state: SavedContainer = {
@@ -42,7 +51,7 @@ const state: SavedContainer = {
 };
 
 test('what was saved is loaded, and nothing else lies about', () => {
-  saveContainer(bundle, state);
+  new StateFile(bundle).save(state);
   assert.deepEqual(loadContainer(bundle), JSON.parse(JSON.stringify(state)));
   assert.deepEqual(readdirSync(bundle), ['gantry-shim.json']);
   forgetContainer(bundle);
@@ -52,6 +61,31 @@ test('what was saved is loaded, and nothing else lies about', () => {
 
 for (const text of ['', '{', 'null', '[]', '{"version":1}', '{"version":2,"init":{"pid":1}}'])
   test(`no state: ${JSON.stringify(text)}`, () => {
-    writeFileSync(join(bundle, 'gantry-shim.json'), text);
+    writeFileSync(path, `${text}\n`);
     assert.equal(loadContainer(bundle), undefined);
   });
+
+test('the last whole line counts, and who comes next does not go on behind half a line', () => {
+  forgetContainer(bundle);
+  const file = new StateFile(bundle);
+  file.save(state);
+  file.save({ ...state, paused: true });
+  const whole = readFileSync(path, 'utf8');
+  appendFileSync(path, JSON.stringify({ ...state, oomKills: 3 }).slice(0, -1));
+  assert.deepEqual([loadContainer(bundle)?.paused, loadContainer(bundle)?.oomKills], [true, 0]);
+  new StateFile(bundle).save({ ...state, oomKills: 5 });
+  assert.equal(loadContainer(bundle)?.oomKills, 5);
+  for (let length = whole.indexOf('\n') + 1; length < whole.length; length += 1) {
+    writeFileSync(path, whole.slice(0, length));
+    assert.equal(loadContainer(bundle)?.paused, false);
+  }
+});
+
+test('the file stays small, however much is written', () => {
+  const file = new StateFile(bundle);
+  for (let kills = 0; kills < 1000; kills += 1) {
+    file.save({ ...state, oomKills: kills });
+    assert.ok(statSync(path).size <= 64 * 1024);
+  }
+  assert.equal(loadContainer(bundle)?.oomKills, 999);
+});

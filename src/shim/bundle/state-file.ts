@@ -1,9 +1,13 @@
 /**
  * What the shim knows of a container, in its bundle: so that a later shim can take over, and the `delete` command can
- * clean up. It is written before each step whose effect must be found again, by rename, so it is never half there; not
- * synced, because a bundle lives on tmpfs and means nothing after a reboot.
+ * clean up. It is written before each step whose effect must be found again; not synced, because a bundle means nothing
+ * after a reboot.
+ *
+ * The file is JSON, a state a line, of which the last whole one counts: so a kill in the middle of a write leaves the
+ * state before. A line is appended, which is the cheapest write there is; a file that has grown is replaced. (ext4
+ * writes the data of a file out when it is renamed over another: 0.3 ms, which each start would pay several times.)
  */
-import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { IoPaths } from '../io/stdio.ts';
 import type { CreateOptions } from '../process/options.ts';
@@ -74,16 +78,42 @@ export interface SavedMount {
 
 const pathIn = (bundle: string): string => join(bundle, 'gantry-shim.json');
 
-export function saveContainer(bundle: string, state: SavedContainer): void {
-  const path = pathIn(bundle);
-  writeFileSync(`${path}.new`, JSON.stringify(state), { mode: 0o600 });
-  renameSync(`${path}.new`, path);
+/** A container with many execs writes many lines. */
+const bytesMax = 64 * 1024;
+
+export class StateFile {
+  readonly #path: string;
+  /** Undefined before the first write: what a shim before us left may end in half a line. */
+  #bytes: number | undefined;
+
+  constructor(bundle: string) {
+    this.#path = pathIn(bundle);
+  }
+
+  /** Errors: the file system's. */
+  save(state: SavedContainer): void {
+    const line = `${JSON.stringify(state)}\n`;
+    const bytes = Buffer.byteLength(line);
+    if (this.#bytes === undefined || this.#bytes + bytes > bytesMax) {
+      writeFileSync(`${this.#path}.new`, line, { mode: 0o600 });
+      renameSync(`${this.#path}.new`, this.#path);
+      this.#bytes = bytes;
+      return;
+    }
+    const before = this.#bytes;
+    // A write that fails may have come half way.
+    this.#bytes = undefined;
+    appendFileSync(this.#path, line, { mode: 0o600 });
+    this.#bytes = before + bytes;
+  }
 }
 
 /** Undefined when there is none, or none that we wrote. */
 export function loadContainer(bundle: string): SavedContainer | undefined {
   try {
-    const state = JSON.parse(readFileSync(pathIn(bundle), 'utf8')) as Partial<SavedContainer> | null;
+    const text = readFileSync(pathIn(bundle), 'utf8');
+    const [line = ''] = text.slice(0, text.lastIndexOf('\n')).split('\n').slice(-1);
+    const state = JSON.parse(line) as Partial<SavedContainer> | null;
     return state?.version === 2 &&
       typeof state.options?.runc?.root === 'string' &&
       typeof state.init?.pid === 'number' &&

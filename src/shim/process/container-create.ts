@@ -1,5 +1,5 @@
 /** The story of a container's creation: root filesystem, spec, runc, and the watch over its init. */
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { wrap } from '../../base/errors.ts';
 import type { Mount } from '../../platform/mount.ts';
@@ -48,6 +48,8 @@ export async function createContainer(
   const { options, checkpoint, heldIn, letGo } = request;
   const rootfs = request.rootfs.map(plainMount);
   const container = new Container(deps, request, { options, spec, init, rootfs, checkpoint, heldIn, letGo });
+  // What a later shim finds there shall be of this create.
+  rmSync(initPidFile(request.bundle), { force: true });
   init.step = 'creating';
   container.save();
 

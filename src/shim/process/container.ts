@@ -24,7 +24,7 @@ import {
 } from '../../wire/gen/containerd/events/task_pb.js';
 import { timestampOrZero } from '../../wire/timestamps.ts';
 import type { SpecFacts } from '../bundle/spec.ts';
-import { type Announced, type SavedMount, saveContainer } from '../bundle/state-file.ts';
+import { type Announced, type SavedMount, StateFile } from '../bundle/state-file.ts';
 import type { EventPublisher } from '../event-publisher.ts';
 import type { Runc } from '../runc/runc.ts';
 import { type CheckpointWords, checkpointWords, deleteWords, killWords } from '../runc/runc-arguments.ts';
@@ -76,6 +76,7 @@ export class Container {
   /** Deleted execs whose exit the daemon has not taken yet. */
   readonly #leaving = new Set<TaskProcess>();
   readonly #lock = new KeyedLock();
+  readonly #file: StateFile;
   #saving = false;
   #isGone = false;
 
@@ -86,6 +87,7 @@ export class Container {
     this.bundle = identity.bundle;
     this.made = made;
     this.init = made.init;
+    this.#file = new StateFile(identity.bundle);
   }
 
   get options(): CreateOptions {
@@ -214,7 +216,7 @@ export class Container {
     this.execs.delete(execId);
     exec.step = 'deleted';
     if (exec.pid !== 0 && exec.announced !== 'exited') this.#leaving.add(exec);
-    this.saveSoon();
+    this.trySave();
     return end;
   }
 
@@ -319,7 +321,7 @@ export class Container {
   save(): void {
     // Its bundle may be that of a successor by now.
     if (this.#isGone) return;
-    saveContainer(this.bundle, {
+    this.#file.save({
       version: 2,
       namespace: this.namespace,
       id: this.id,

@@ -77,6 +77,8 @@ export async function startExec(container: Container, execId: string): Promise<n
     );
   if (container.paused) throw new ContainerdError('Unknown', 'cannot exec in a paused state');
   await exec.startOnce(async () => {
+    // What a later shim finds there shall be of this start.
+    rmSync(execPidFile(container, execId), { force: true });
     exec.step = 'starting';
     container.save();
     const { processes } = container.dependencies.platform;

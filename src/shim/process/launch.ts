@@ -23,6 +23,7 @@ export interface LaunchDependencies {
 export interface LaunchRequest {
   readonly doing: string;
   readonly directory: string;
+  /** Nothing is there yet. */
   readonly pidFile: string;
   readonly io: IoPaths;
   readonly ioOwner: IoOwner;
@@ -96,7 +97,6 @@ async function runAndAdopt(
   consoleSocket: string | undefined,
   stdio: readonly StdioTarget[] | undefined,
 ): Promise<number> {
-  rmSync(request.pidFile, { force: true });
   await deps.runc.run({
     doing: request.doing,
     words: request.words(consoleSocket),
