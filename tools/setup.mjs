@@ -30,6 +30,7 @@ const needs = {
     ['iptables', ['iptables']],
     ['attr', ['setfattr']],
     ['procps', ['pgrep']],
+    ['strace', ['strace']],
     ['xz-utils', ['xz']],
     ['zstd', ['zstd']],
   ],

@@ -62,23 +62,23 @@ export class ContentRepair {
 
   /**
    * When it resolves the blob is in the store, whole. Returns where it came from and its size.
-   * Errors: NotFound (no source has it, with what each said), Canceled.
+   * Errors: NotFound when every source says that it has it no more (or there is none); when one could not be asked,
+   * what kept it; Canceled.
    */
   async fetch(ctx: Context, blob: WantedBlob): Promise<{ source: string; sizeBytes: number }> {
-    const reasons: string[] = [];
+    const failures: { source: string; error: ContainerdError }[] = [];
     for (const source of this.sourcesOf(blob))
       try {
         return { source, sizeBytes: await this.#fetchFrom(ctx, source, blob) };
       } catch (error) {
         if (ctx.signal.aborted) throw error;
-        reasons.push(`${source}: ${ContainerdError.from(error).message}`);
+        failures.push({ source, error: ContainerdError.from(error) });
       }
-    throw new ContainerdError(
-      'NotFound',
-      reasons.length === 0
-        ? 'nothing says from which registry it came'
-        : `no registry gives it (${reasons.join('; ')})`,
-    );
+    if (failures.length === 0)
+      throw new ContainerdError('NotFound', 'nothing says from which registry it came');
+    const code = failures.find(({ error }) => error.code !== 'NotFound')?.error.code ?? 'NotFound';
+    const reasons = failures.map(({ source, error }) => `${source}: ${error.message}`);
+    throw new ContainerdError(code, `no registry gives it (${reasons.join('; ')})`);
   }
 
   async #fetchFrom(ctx: Context, source: string, blob: WantedBlob): Promise<number> {
