@@ -17,6 +17,7 @@ import {
   CheckpointOptionsSchema,
   OptionsSchema,
 } from '../../src/wire/gen/containerd/types/runc/options/oci_pb.js';
+import { ctrOf, debianCtr } from '../support/ctr.ts';
 import { type Daemon, startGantry, startPeer } from '../support/daemon.ts';
 import { type Registry, startRegistry } from '../support/registry.ts';
 import { attempt } from '../support/run.ts';
@@ -104,26 +105,34 @@ describe('checkpoint and restore, as root', { skip, concurrency: 1 }, () => {
       .map((line) => line.replace(/\d{4}-\d\d-\d\d \d\d:\d\d/, '').replace(/\d+ +inventory/, 'inventory'));
   }
 
-  test('a checkpoint into the content store is what the peer makes of it', async () => {
-    const made = async (lab: TaskLab) => {
-      await start(lab, 'taken');
-      await lab.ctr('containers', 'checkpoint', '--task', '--image', '--rw', 'taken', 'kept');
-      const index = await indexOf(lab, 'kept');
-      const spec = index.find(({ mediaType }) => mediaType === configBlob);
-      const answer = {
-        types: index.map(({ mediaType }) => mediaType),
-        dump: await dumpOf(lab, 'kept'),
-        spec: spec?.size,
-        running: (await lab.client.tasks.task('taken').state()).status,
+  for (const client of ['2.1', '1.6'] as const)
+    test(`a checkpoint into the content store, and a restore, are what the peer makes of it (ctr ${client})`, async () => {
+      const made = async (lab: TaskLab, { address }: Daemon) => {
+        const ctr = (...args: string[]): Promise<string> =>
+          client === '1.6' ? ctrOf(debianCtr, address)('-n', lab.namespace, ...args) : lab.ctr(...args);
+        const [name, id, again] = [`kept-${client}`, `taken-${client}`, `again-${client}`] as const;
+        await start(lab, id);
+        await ctr('containers', 'checkpoint', '--task', '--image', '--rw', id, name);
+        const index = await indexOf(lab, name);
+        const running = (await lab.client.tasks.task(id).state()).status;
+        await lab.end(id);
+        await ctr('containers', 'restore', '--live', '--rw', again, name);
+        const restored = (await lab.client.tasks.task(again).state()).status;
+        await lab.end(again);
+        return {
+          types: index.map(({ mediaType }) => mediaType),
+          dump: await dumpOf(lab, name),
+          spec: index.find(({ mediaType }) => mediaType === configBlob)?.size,
+          running,
+          restored,
+        };
       };
-      await lab.end('taken');
-      return answer;
-    };
-    const expected = await made(theirs);
-    assert.ok(expected.types.includes(criuTar) && expected.types.includes(configBlob));
-    assert.ok(expected.dump.some((line) => line.includes('fdinfo/1.img link to core-1.img')));
-    assert.deepEqual(await made(ours), expected);
-  });
+      const expected = await made(theirs, peer);
+      assert.deepEqual([expected.running, expected.restored], ['running', 'running']);
+      assert.ok(expected.types.includes(criuTar) && expected.types.includes(configBlob));
+      assert.ok(expected.dump.some((line) => line.includes('fdinfo/1.img link to core-1.img')));
+      assert.deepEqual(await made(ours, daemon), expected);
+    });
 
   test('restore --live starts from the dump, and the task lives on as any other', async () => {
     await start(ours, 'before');
