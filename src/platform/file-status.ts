@@ -1,5 +1,5 @@
 /** Node's stat as a FileStatus: bigint, so that times, inodes and devices keep every bit. For both platforms. */
-import { type BigIntStats, lstatSync } from 'node:fs';
+import { type BigIntStats, lstatSync, statfsSync } from 'node:fs';
 import { instantOfNs } from '../base/time.ts';
 import { withNodeErrors } from './errno.ts';
 import type { FileKind, FileStatus } from './platform.ts';
@@ -48,3 +48,9 @@ export function statusOf(stats: BigIntStats): FileStatus {
 
 export const lstatFile = (path: string): FileStatus =>
   statusOf(withNodeErrors(() => lstatSync(path, { bigint: true })));
+
+/** FileOperations.diskSpace. */
+export function diskSpace(path: string): { freeBytes: number; totalBytes: number } {
+  const stats = withNodeErrors(() => statfsSync(path));
+  return { freeBytes: stats.bavail * stats.bsize, totalBytes: stats.blocks * stats.bsize };
+}

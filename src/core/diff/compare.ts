@@ -12,7 +12,7 @@ import { type Digest, Digester } from '../../base/digest.ts';
 import { failedPrecondition, hasCode, unimplemented } from '../../base/errors.ts';
 import { parseIngestRef } from '../../base/identifiers.ts';
 import { limits } from '../../base/limits.ts';
-import { type Instant, instantOfNs } from '../../base/time.ts';
+import type { Instant } from '../../base/time.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
 import { fromNodeError } from '../../platform/errno.ts';
 import type { FileOperations } from '../../platform/platform.ts';
@@ -20,7 +20,7 @@ import type { ContentStore } from '../content/content-store.ts';
 import type { CompareOptions } from './differ.ts';
 import { type Compression, ociLayer, ociLayerGzip, ociLayerZstd } from './layer-media-type.ts';
 import { whiteoutPrefix } from './layer-path.ts';
-import type { TarEntry } from './tar-entry.ts';
+import { emptyFile, type TarEntry } from './tar-entry.ts';
 import { tarEnd, tarEntryHeader, tarPadding } from './tar-writer.ts';
 import { type TreeChange, TreeComparison, type TreeNode } from './tree-changes.ts';
 
@@ -146,20 +146,8 @@ function kindOf({ path, status: { kind } }: TreeNode): TarEntry['kind'] {
 
 function whiteout(path: string): TarEntry {
   const slash = path.lastIndexOf('/') + 1;
-  return {
-    kind: 'file',
-    path: path.slice(0, slash) + whiteoutPrefix + path.slice(slash),
-    linkPath: '',
-    mode: 0,
-    uid: 0,
-    gid: 0,
-    sizeBytes: 0,
-    // As containerd since 2.0: the same removal makes the same layer.
-    modifiedAt: instantOfNs(0n),
-    deviceMajor: 0,
-    deviceMinor: 0,
-    xattrs: new Map(),
-  };
+  // From the epoch, as containerd since 2.0: the same removal makes the same layer.
+  return emptyFile(path.slice(0, slash) + whiteoutPrefix + path.slice(slash), 0);
 }
 
 /** Exactly `sizeBytes`, as the header has promised. */

@@ -1,5 +1,5 @@
 /** What a tar archive says about one file, whatever dialect said it. */
-import type { Instant } from '../../base/time.ts';
+import { type Instant, instantOfNs } from '../../base/time.ts';
 
 export type TarEntryKind = 'file' | 'directory' | 'symlink' | 'hardlink' | 'fifo' | 'block' | 'character';
 
@@ -28,3 +28,18 @@ export interface TarEntry {
   /** Present for sparse files: ascending, without overlap, inside `sizeBytes`. */
   readonly segments?: readonly TarSegment[];
 }
+
+/** A file without bytes, of root and from the epoch. */
+export const emptyFile = (path: string, mode: number): TarEntry => ({
+  kind: 'file',
+  path,
+  linkPath: '',
+  mode,
+  uid: 0,
+  gid: 0,
+  sizeBytes: 0,
+  modifiedAt: instantOfNs(0n),
+  deviceMajor: 0,
+  deviceMinor: 0,
+  xattrs: new Map(),
+});

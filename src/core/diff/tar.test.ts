@@ -3,7 +3,7 @@ import { it } from 'node:test';
 import * as fc from 'fast-check';
 import { ContainerdError } from '../../base/errors.ts';
 import { instantOfNs } from '../../base/time.ts';
-import type { TarEntry } from './tar-entry.ts';
+import { emptyFile, type TarEntry } from './tar-entry.ts';
 import { TarReader } from './tar-reader.ts';
 import { tarEnd, tarEntryHeader, tarPadding } from './tar-writer.ts';
 
@@ -113,20 +113,7 @@ function resumHeaders(bytes: Buffer): void {
 }
 
 const header = (change: (block: Buffer) => void): Buffer => {
-  const plain: TarEntry = {
-    kind: 'file',
-    path: 'f',
-    linkPath: '',
-    mode: 0o644,
-    uid: 0,
-    gid: 0,
-    sizeBytes: 0,
-    modifiedAt: instantOfNs(0n),
-    deviceMajor: 0,
-    deviceMinor: 0,
-    xattrs: new Map(),
-  };
-  const block = tarEntryHeader(plain);
+  const block = tarEntryHeader(emptyFile('f', 0o644));
   change(block);
   resumHeaders(block);
   return block;

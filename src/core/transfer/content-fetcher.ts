@@ -16,6 +16,7 @@ import type { Reference } from '../../oci/reference.ts';
 import type { ContentStore, ContentWriter } from '../content/content-store.ts';
 import type { RegistryClient, RemoteContent } from '../registry/registry-client.ts';
 import { distributionSource } from './distribution-source.ts';
+import { hasContent } from './image-content.ts';
 import type { ProgressReport } from './progress-report.ts';
 
 export interface ContentFetcherDependencies {
@@ -44,7 +45,7 @@ export class ContentFetcher {
   async fetch(ctx: NamespacedContext, descriptor: Descriptor): Promise<void> {
     const { report, blobLocks, onStored, downloads } = this.#deps;
     using _ = await blobLocks.acquire(`blob://${descriptor.digest}`, { signal: ctx.signal });
-    const isThere = await this.#isThere(ctx, descriptor);
+    const isThere = await hasContent(this.#deps.content, ctx, descriptor);
     if (!isThere) report.waiting(descriptor);
     // Before the ingest is opened: an image may have more layers than we may have descriptors.
     using _permit = isThere ? undefined : await permitOf(downloads, ctx.signal);
@@ -72,16 +73,6 @@ export class ContentFetcher {
         if (!isResumed) throw error;
         ctx.log.info({ digest: descriptor.digest, reason: String(error) }, 'download starts anew');
       }
-    }
-  }
-
-  async #isThere(ctx: NamespacedContext, { digest }: Descriptor): Promise<boolean> {
-    try {
-      await this.#deps.content.info(ctx, digest);
-      return true;
-    } catch (error) {
-      if (hasCode(error, 'NotFound')) return false;
-      throw error;
     }
   }
 

@@ -10,6 +10,21 @@ import { type ImageIndex, type ImageManifest, parseManifestOrIndex } from '../..
 import { isIndex, isManifest } from '../../oci/media-types.ts';
 import type { ContentStore } from '../content/content-store.ts';
 
+/** Whether the namespace has the blob. */
+export async function hasContent(
+  content: ContentStore,
+  ctx: NamespacedContext,
+  { digest }: Descriptor,
+): Promise<boolean> {
+  try {
+    await content.info(ctx, digest);
+    return true;
+  } catch (error) {
+    if (hasCode(error, 'NotFound')) return false;
+    throw error;
+  }
+}
+
 /** Errors: NotFound, InvalidArgument (too large). */
 export async function readDocument(
   content: ContentStore,

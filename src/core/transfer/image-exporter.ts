@@ -6,7 +6,7 @@
  */
 import type { NamespacedContext } from '../../base/context.ts';
 import type { Digest } from '../../base/digest.ts';
-import { ContainerdError, hasCode, invalidArgument, unimplemented } from '../../base/errors.ts';
+import { ContainerdError, invalidArgument, unimplemented } from '../../base/errors.ts';
 import { parseImageName } from '../../base/identifiers.ts';
 import { limits } from '../../base/limits.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
@@ -16,7 +16,7 @@ import { hostPlatform, type PlatformMatcher } from '../../oci/platform.ts';
 import type { ContentStore } from '../content/content-store.ts';
 import type { ImageStore } from '../images/image-store.ts';
 import { type ExportedImage, exportArchive, type LoadableManifest } from './archive-export.ts';
-import { childrenOf, hasChildren, readManifestOrIndex } from './image-content.ts';
+import { childrenOf, hasChildren, hasContent, readManifestOrIndex } from './image-content.ts';
 import { chosenEntries, platformChoice } from './platform-choice.ts';
 import { ProgressReport } from './progress-report.ts';
 import type { ImageDestination, ProgressSink } from './transfer.ts';
@@ -126,7 +126,7 @@ export class ImageExporter {
     const seen = known.get(descriptor.digest);
     if (seen !== undefined) return seen;
     if (to.skipNonDistributable && isNonDistributable(descriptor.mediaType)) return true;
-    let whole = await this.#has(ctx, descriptor);
+    let whole = await hasContent(this.#deps.content, ctx, descriptor);
     if (whole && hasChildren(descriptor)) {
       const document = await readManifestOrIndex(this.#deps.content, ctx, descriptor);
       const children = childrenOf(document);
@@ -138,18 +138,8 @@ export class ImageExporter {
     return whole;
   }
 
-  async #has(ctx: NamespacedContext, { digest }: Descriptor): Promise<boolean> {
-    try {
-      await this.#deps.content.info(ctx, digest);
-      return true;
-    } catch (error) {
-      if (hasCode(error, 'NotFound')) return false;
-      throw error;
-    }
-  }
-
   async #require(ctx: NamespacedContext, descriptor: Descriptor): Promise<void> {
-    if (!(await this.#has(ctx, descriptor)))
+    if (!(await hasContent(this.#deps.content, ctx, descriptor)))
       throw new ContainerdError(
         'NotFound',
         `content ${descriptor.digest} of the image is not here: pull it for the platforms that are exported`,

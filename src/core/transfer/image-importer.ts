@@ -1,11 +1,6 @@
 /** The story of an import: an archive into the content store, its images unpacked and named by its own words. */
 import type { NamespacedContext } from '../../base/context.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
-import type { ContentStore } from '../content/content-store.ts';
-import type { Differ } from '../diff/differ.ts';
-import type { ImageStore } from '../images/image-store.ts';
-import type { LeaseManager } from '../leases/lease-manager.ts';
-import type { Snapshotter } from '../snapshots/snapshotter.ts';
 import { importArchive } from './archive-import.ts';
 import { readManifestOrIndex } from './image-content.ts';
 import { ImageFetch } from './image-fetch.ts';
@@ -15,23 +10,13 @@ import { type PlatformChoice, platformChoice, type UnpackChoice, unpackChoices }
 import { ProgressReport } from './progress-report.ts';
 import type { ImageDestination, ProgressSink } from './transfer.ts';
 import type { ArchiveSource } from './transfer-archive.ts';
-import type { TransferLeases } from './transfer-leases.ts';
-import { Unpacker, type UnpackLocks } from './unpacker.ts';
-
-export interface ImageImporterDependencies {
-  readonly content: ContentStore;
-  readonly images: ImageStore;
-  readonly leases: LeaseManager;
-  readonly transferLeases: TransferLeases;
-  readonly snapshotters: ReadonlyMap<string, Snapshotter>;
-  readonly differs: readonly Differ[];
-  readonly snapshotLocks: UnpackLocks;
-}
+import type { IncomingDependencies } from './transfer-stores.ts';
+import { Unpacker } from './unpacker.ts';
 
 export class ImageImporter {
-  readonly #deps: ImageImporterDependencies;
+  readonly #deps: IncomingDependencies;
 
-  constructor(dependencies: ImageImporterDependencies) {
+  constructor(dependencies: IncomingDependencies) {
     this.#deps = dependencies;
   }
 

@@ -7,31 +7,19 @@ import { wrap } from '../../base/errors.ts';
 import { KeyedLock } from '../../base/keyed-lock.ts';
 import { Semaphore } from '../../base/semaphore.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
-import type { ContentStore } from '../content/content-store.ts';
-import type { Differ } from '../diff/differ.ts';
-import type { ImageStore } from '../images/image-store.ts';
-import type { LeaseManager } from '../leases/lease-manager.ts';
 import type { OpenRepository, Registry } from '../registry/registry.ts';
-import type { Snapshotter } from '../snapshots/snapshotter.ts';
 import { ContentFetcher } from './content-fetcher.ts';
 import { ImageFetch } from './image-fetch.ts';
 import { storeImage } from './image-names.ts';
 import { platformChoice, type UnpackChoice, unpackChoices } from './platform-choice.ts';
 import { ProgressReport } from './progress-report.ts';
 import type { ImageDestination, ProgressSink, Puller, RegistryEndpoint } from './transfer.ts';
-import type { TransferLease, TransferLeases } from './transfer-leases.ts';
-import { Unpacker, type UnpackLocks } from './unpacker.ts';
+import type { TransferLease } from './transfer-leases.ts';
+import type { IncomingDependencies } from './transfer-stores.ts';
+import { Unpacker } from './unpacker.ts';
 
-export interface ImagePullerDependencies {
-  readonly content: ContentStore;
-  readonly images: ImageStore;
-  readonly leases: LeaseManager;
-  readonly transferLeases: TransferLeases;
-  /** By name. */
-  readonly snapshotters: ReadonlyMap<string, Snapshotter>;
-  readonly differs: readonly Differ[];
+export interface ImagePullerDependencies extends IncomingDependencies {
   readonly registry: Registry;
-  readonly snapshotLocks: UnpackLocks;
 }
 
 export interface ImagePullerOptions {

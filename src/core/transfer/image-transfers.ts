@@ -1,11 +1,7 @@
 /** Everything that can be done with images inside the daemon, made once from what it takes. */
 import type { NamespacedContext } from '../../base/context.ts';
-import type { ContentStore } from '../content/content-store.ts';
-import type { Differ } from '../diff/differ.ts';
 import type { ImageStore } from '../images/image-store.ts';
-import type { LeaseManager } from '../leases/lease-manager.ts';
 import type { Registry } from '../registry/registry.ts';
-import type { Snapshotter } from '../snapshots/snapshotter.ts';
 import { ImageExporter } from './image-exporter.ts';
 import { ImageImporter } from './image-importer.ts';
 import { ImagePuller } from './image-puller.ts';
@@ -13,16 +9,10 @@ import { ImagePusher } from './image-pusher.ts';
 import { tagImage } from './image-tagger.ts';
 import type { ImageDestination } from './transfer.ts';
 import { TransferLeases } from './transfer-leases.ts';
+import type { TransferStores } from './transfer-stores.ts';
 import { UnpackLocks } from './unpacker.ts';
 
-export interface ImageTransfersDependencies {
-  readonly content: ContentStore;
-  readonly images: ImageStore;
-  readonly leases: LeaseManager;
-  /** By name. */
-  readonly snapshotters: ReadonlyMap<string, Snapshotter>;
-  /** In the order of asking. */
-  readonly differs: readonly Differ[];
+export interface ImageTransfersDependencies extends TransferStores {
   /** Owned by the caller. */
   readonly registry: Registry;
 }

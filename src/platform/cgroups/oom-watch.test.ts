@@ -142,6 +142,13 @@ function smallCgroup(): { cgroup: CgroupPaths; directory: string } | string {
   return { cgroup, directory };
 }
 
+/** Starts a process in the cgroup that takes memory until it is killed: tail keeps what it reads until a line ends. */
+function startGlutton(directory: string): number {
+  const script = `echo $$ > ${directory}/cgroup.procs && exec tail /dev/zero`;
+  const env = { PATH: '/usr/bin:/bin' };
+  return processes.spawn({ file: 'sh', args: ['-c', script], env, stdio: [] });
+}
+
 test('a kill by the kernel is known when the exit is, and told once', async (t) => {
   const small = smallCgroup();
   if (typeof small === 'string') {
@@ -159,14 +166,7 @@ test('a kill by the kernel is known when the exit is, and told once', async (t) 
   try {
     watch.listen();
     for (const round of [1, 2]) {
-      // tail keeps what it reads until a line ends.
-      const script = `echo $$ > ${small.directory}/cgroup.procs && exec tail /dev/zero`;
-      const pid = processes.spawn({
-        file: 'sh',
-        args: ['-c', script],
-        env: { PATH: '/usr/bin:/bin' },
-        stdio: [],
-      });
+      const pid = startGlutton(small.directory);
       const { status } = await processes.exited(pid);
       if (watch.drain()) onOom();
       assert.deepEqual([status, calls], [137, round]);
@@ -187,13 +187,7 @@ test('the notification itself arrives, without anybody asking', async (t) => {
   }
   const { promise, resolve } = Promise.withResolvers<void>();
   const events = cgroups.watchMemory(oomFile(small.cgroup) ?? '', resolve);
-  const script = `echo $$ > ${small.directory}/cgroup.procs && exec tail /dev/zero`;
-  const pid = processes.spawn({
-    file: 'sh',
-    args: ['-c', script],
-    env: { PATH: '/usr/bin:/bin' },
-    stdio: [],
-  });
+  const pid = startGlutton(small.directory);
   try {
     await Promise.all([promise, processes.exited(pid)]);
   } finally {

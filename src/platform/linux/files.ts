@@ -2,12 +2,13 @@
  * Files on Linux: what Node's fs cannot say, by libc. Every call is synchronous and stays on its own thread, so that
  * a worker confined by `confineThread` may use them; none follows a final symlink.
  */
-import { chmodSync, closeSync, constants, fstatSync, openSync, statfsSync } from 'node:fs';
+import { chmodSync, closeSync, constants, openSync } from 'node:fs';
 import { isMainThread } from 'node:worker_threads';
-import { failedPrecondition, invalidArgument } from '../../base/errors.ts';
+import { failedPrecondition } from '../../base/errors.ts';
 import type { Instant } from '../../base/time.ts';
 import { errnoName, fromErrno, withNodeErrors } from '../errno.ts';
-import { deviceOf, lstatFile } from '../file-status.ts';
+import { openFifo } from '../fifo.ts';
+import { deviceOf, diskSpace, lstatFile } from '../file-status.ts';
 import type { FileOperations, FileStatus } from '../platform.ts';
 import * as libc from './libc.ts';
 
@@ -126,21 +127,11 @@ export class LinuxFiles implements FileOperations {
   }
 
   openFifo(path: string, access: 'read' | 'write' | 'read-write', options: { nonBlocking: boolean }): number {
-    const mode = {
-      read: constants.O_RDONLY,
-      write: constants.O_WRONLY,
-      'read-write': constants.O_RDWR,
-    }[access];
-    const flags = mode | constants.O_NOCTTY | (options.nonBlocking ? constants.O_NONBLOCK : 0);
-    const fd = withNodeErrors(() => openSync(path, flags));
-    if (fstatSync(fd).isFIFO()) return fd;
-    closeSync(fd);
-    throw invalidArgument(`open ${path}: not a FIFO`);
+    return openFifo(path, access, options);
   }
 
   diskSpace(path: string): { freeBytes: number; totalBytes: number } {
-    const stats = withNodeErrors(() => statfsSync(path));
-    return { freeBytes: stats.bavail * stats.bsize, totalBytes: stats.blocks * stats.bsize };
+    return diskSpace(path);
   }
 }
 

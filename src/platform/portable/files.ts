@@ -2,13 +2,14 @@
  * Files by Node alone. Times lose what a double of seconds cannot hold (about 100 ns), extended attributes are not
  * seen, and locks are pid files.
  */
-import { closeSync, constants, fstatSync, lutimesSync, openSync, statfsSync } from 'node:fs';
+import { constants, lutimesSync } from 'node:fs';
 import { lstat, open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { invalidArgument, unimplemented } from '../../base/errors.ts';
+import { unimplemented } from '../../base/errors.ts';
 import type { Instant } from '../../base/time.ts';
 import { fromNodeError, withNodeErrors } from '../errno.ts';
-import { lstatFile } from '../file-status.ts';
+import { openFifo } from '../fifo.ts';
+import { diskSpace, lstatFile } from '../file-status.ts';
 import type { FileOperations, FileStatus } from '../platform.ts';
 import { tryPidLock } from './pid-lock.ts';
 
@@ -67,20 +68,11 @@ export class PortableFiles implements FileOperations {
   }
 
   openFifo(path: string, access: 'read' | 'write' | 'read-write', options: { nonBlocking: boolean }): number {
-    const mode = {
-      read: constants.O_RDONLY,
-      write: constants.O_WRONLY,
-      'read-write': constants.O_RDWR,
-    }[access];
-    const fd = withNodeErrors(() => openSync(path, mode | (options.nonBlocking ? constants.O_NONBLOCK : 0)));
-    if (fstatSync(fd).isFIFO()) return fd;
-    closeSync(fd);
-    throw invalidArgument(`open ${path}: not a FIFO`);
+    return openFifo(path, access, options);
   }
 
   diskSpace(path: string): { freeBytes: number; totalBytes: number } {
-    const stats = withNodeErrors(() => statfsSync(path));
-    return { freeBytes: stats.bavail * stats.bsize, totalBytes: stats.blocks * stats.bsize };
+    return diskSpace(path);
   }
 }
 
