@@ -18,7 +18,7 @@ import { hasCode } from '../base/errors.ts';
 import { linuxPlatform } from './linux/linux-platform.ts';
 import type { Mount } from './mount.ts';
 import { portablePlatform } from './portable/portable-platform.ts';
-import { mountAll, resolveBelow, unmountAll, withTempMount } from './temp-mount.ts';
+import { mountAll, releaseLeftMounts, resolveBelow, unmountAll, withTempMount } from './temp-mount.ts';
 
 const skip = process.getuid?.() === 0 ? false : 'needs root: it mounts file systems';
 
@@ -45,6 +45,23 @@ describe('lists of mounts', () => {
   afterEach(() => {
     platform.mounts.unmountAll(folder, { lazy: true });
     rmSync(folder, { recursive: true });
+  });
+
+  test('what a killed process left mounted is taken away, and what is none of it stays', { skip }, () => {
+    mkdirSync(at('temp/mount-1/root'), { recursive: true });
+    mkdirSync(at('temp/mount-2'));
+    mkdirSync(at('temp/mount-3'));
+    mkdirSync(at('temp/other'));
+    writeFileSync(at('temp/mount-3/file'), 'whose?');
+    mountAll(platform, [bind(at('source'))], at('temp/mount-1/root'));
+    mountAll(platform, [tmpfs()], at('temp/mount-2'));
+    assert.deepEqual(releaseLeftMounts(platform, at('temp')).sort(), [
+      at('temp/mount-1'),
+      at('temp/mount-2'),
+    ]);
+    assert.deepEqual(readdirSync(at('temp')).sort(), ['mount-3', 'other']);
+    assert.deepEqual(mounted(), []);
+    assert.equal(readFileSync(at('source/file'), 'utf8'), 'x');
   });
 
   test('targets below the place are honoured, and links inside it followed', { skip }, () => {

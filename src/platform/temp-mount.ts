@@ -5,9 +5,9 @@
  * as long as it stays inside. Nothing is ever removed recursively here, because what is left mounted would be
  * emptied.
  */
-import { existsSync, mkdirSync, mkdtempSync, realpathSync, rmdirSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, realpathSync, rmdirSync } from 'node:fs';
 import { join, sep } from 'node:path';
-import { invalidArgument, permissionDenied } from '../base/errors.ts';
+import { hasCode, invalidArgument, permissionDenied } from '../base/errors.ts';
 import { withNodeErrors } from './errno.ts';
 import type { Mount } from './mount.ts';
 import type { Platform } from './platform.ts';
@@ -62,6 +62,29 @@ function directSource(mounts: readonly Mount[]): string | undefined {
   return isBind(first) || first.type === 'bind' ? first.source : undefined;
 }
 
+const prefix = 'mount-';
+
+/**
+ * Takes away what a process that was killed left of `withTempMount` below `tempRoot`, which nobody else uses, and
+ * returns the paths. A folder that is not empty although nothing is mounted on it is left: it is none of ours.
+ */
+export function releaseLeftMounts(platform: Mounter, tempRoot: string): string[] {
+  const names = withNodeErrors(() => {
+    mkdirSync(tempRoot, { recursive: true, mode: 0o700 });
+    return readdirSync(tempRoot);
+  });
+  const folders = names.filter((name) => name.startsWith(prefix)).map((name) => join(tempRoot, name));
+  return folders.filter((folder) => {
+    try {
+      release(platform, folder, join(folder, 'root'));
+      return true;
+    } catch (error) {
+      if (hasCode(error, 'FailedPrecondition')) return false;
+      throw error;
+    }
+  });
+}
+
 /**
  * Runs `use` with the list mounted on a fresh directory below `tempRoot` (made when absent), and takes it away
  * whatever happens. Nobody else sees the mounts, and nothing mounted or unmounted there reaches their sources. A
@@ -80,7 +103,7 @@ export async function withTempMount<Result>(
   }
   const folder = withNodeErrors(() => {
     mkdirSync(tempRoot, { recursive: true, mode: 0o700 });
-    return mkdtempSync(join(tempRoot, 'mount-'));
+    return mkdtempSync(join(tempRoot, prefix));
   });
   const root = join(folder, 'root');
   try {

@@ -8,6 +8,7 @@ import type { ConfigTable, Plugin, PluginContext } from '../../core/plugins/plug
 import { NativeSnapshotter } from '../../core/snapshots/native.ts';
 import { OverlayfsSnapshotter } from '../../core/snapshots/overlayfs.ts';
 import { hostPlatform } from '../../oci/platform.ts';
+import { releaseLeftMounts } from '../../platform/temp-mount.ts';
 import { definePlugin } from './define-plugin.ts';
 import type { BuiltinDependencies } from './dependencies.ts';
 import { differType, diffNoun, metadata, snapshotterType, walkingDiffer } from './tokens.ts';
@@ -65,6 +66,8 @@ export function snapshots({ platform, leaveAsFound = false }: BuiltinDependencie
     config: noConfig,
     init: ({ ctx, get, meta, stateDir, onStop }) => {
       const { content } = get(metadata);
+      for (const path of leaveAsFound ? [] : releaseLeftMounts(platform, stateDir()))
+        ctx.log.info({ path }, 'took away a temporary mount of a daemon that was killed');
       const differ = new WalkingDiffer({ content, platform, log: ctx.log }, { tempRoot: stateDir() });
       onStop(differ);
       meta.platforms.push(hostPlatform());
