@@ -12,6 +12,13 @@ export const limits = {
   labelBytes: 4096,
   /** gRPC message, each way; containerd's default, which clients rely on for large lists. */
   grpcMessageBytes: 16 * 1024 * 1024,
+  /** What a gRPC client may send ahead of the reader, in one call and in one connection. */
+  grpcStreamWindowBytes: 1024 * 1024,
+  grpcSessionWindowBytes: 4 * 1024 * 1024,
+  /** What one connection may hold in memory; past that it gets no new calls. */
+  grpcSessionMegabytes: 512,
+  /** Calls that a connection may give up in a second. */
+  grpcStreamResets: 1_000_000,
   /** What calls that were told to leave at a shutdown have left to say so, before their connections are cut. */
   grpcAbandonMs: 250,
   /** ttrpc frame payload by its protocol. */
@@ -92,6 +99,8 @@ export const limits = {
   shimCleanupMs: 5_000,
   shimShutdownMs: 3_000,
   shimStartMs: 10_000,
+  /** A shim that is asked what it is and what its runc can do. */
+  runtimeInfoMs: 10_000,
   taskStateMs: 2_000,
   /** Calls into shims that have no time-out in containerd, and hang there. Hooks of a create or start may be slow. */
   taskStartMs: 120_000,

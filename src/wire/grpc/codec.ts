@@ -1,7 +1,12 @@
-/** Messages and headers of gRPC calls: what server and client must agree on. */
+/**
+ * Messages and headers of gRPC calls: what server and client must agree on.
+ * Source: gRPC over HTTP/2 ("Requests", "Responses"); google.rpc.Status for details.
+ */
+import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http2';
 import { create, type DescMessage, fromBinary, type Message, toBinary } from '@bufbuild/protobuf';
 import { Metadata } from '@grpc/grpc-js';
 import type { CallHeaders } from '../call-context.ts';
+import { type Status, StatusSchema } from '../gen/google/rpc/status_pb.js';
 
 export const namespaceHeader = 'containerd-namespace';
 export const leaseHeader = 'containerd-lease';
@@ -18,19 +23,59 @@ export const serializer =
 
 export const deserializer =
   (schema: DescMessage) =>
-  (bytes: Buffer): Message =>
+  (bytes: Uint8Array): Message =>
     fromBinary(schema, bytes);
 
 /** The first value counts, as containerd reads it. */
-const first = (metadata: Metadata, key: string): string | undefined => {
-  const value = metadata.get(key)[0];
-  return typeof value === 'string' ? value : undefined;
+const first = (value: string | string[] | undefined): string | undefined =>
+  (Array.isArray(value) ? value[0] : value)?.split(',', 1)[0]?.trim();
+
+export const readHeaders = (headers: IncomingHttpHeaders): CallHeaders => ({
+  namespace: first(headers[namespaceHeader]),
+  lease: first(headers[leaseHeader]),
+});
+
+const unitsMs: Readonly<Record<string, number>> = {
+  H: 3_600_000,
+  M: 60_000,
+  S: 1000,
+  m: 1,
+  u: 1e-3,
+  n: 1e-6,
 };
 
-export const readHeaders = (metadata: Metadata): CallHeaders => ({
-  namespace: first(metadata, namespaceHeader),
-  lease: first(metadata, leaseHeader),
-});
+/** What the client gives the call; undefined when that is nothing, or nothing that can be read. */
+export function readTimeoutMs(headers: IncomingHttpHeaders): number | undefined {
+  const [, digits, unit] = /^([0-9]{1,8})([HMSmun])$/.exec(first(headers['grpc-timeout']) ?? '') ?? [];
+  const unitMs = unit === undefined ? undefined : unitsMs[unit];
+  return unitMs === undefined ? undefined : Number(digits) * unitMs;
+}
+
+/** Bytes of a header block that every client takes; a longer message is cut, and its details stay away. */
+const statusTextBytes = 16 * 1024;
+
+/** The end of a call that failed: number, message in percent-encoding, and details when there are any. */
+export function statusTrailers({ code, message, details }: Status): OutgoingHttpHeaders {
+  const trailers: OutgoingHttpHeaders = {
+    'grpc-status': String(code),
+    'grpc-message': percentEncoded(Buffer.from(message).subarray(0, statusTextBytes)),
+  };
+  if (details.length === 0) return trailers;
+  const status = Buffer.from(toBinary(StatusSchema, create(StatusSchema, { code, message, details })));
+  if (status.byteLength <= statusTextBytes)
+    trailers[statusDetailsHeader] = status.toString('base64').replace(/=+$/, '');
+  return trailers;
+}
+
+function percentEncoded(bytes: Uint8Array): string {
+  let text = '';
+  for (const byte of bytes)
+    text +=
+      byte >= 0x20 && byte <= 0x7e && byte !== 0x25
+        ? String.fromCharCode(byte)
+        : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`;
+  return text;
+}
 
 export function writeHeaders(headers: { namespace?: string; lease?: string }): Metadata {
   const metadata = new Metadata();

@@ -1,7 +1,8 @@
 /** What a hostile client may send: the server answers by the right code and goes on. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { type ClientHttp2Session, connect as connectHttp2 } from 'node:http2';
+import { type ClientHttp2Session, connect as connectHttp2, constants } from 'node:http2';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -98,6 +99,47 @@ describe('gRPC with a hostile client', () => {
     const header = Buffer.alloc(5);
     header.writeUInt32BE(0x7fffffff, 1);
     assert.equal(await call(get, Buffer.concat([header, Buffer.alloc(100)])), '8');
+  });
+
+  it('takes no compressed message, and one message only where there is one', async () => {
+    const compressed = framed(Buffer.from([0x0a, 0x01, 0x61]));
+    compressed[0] = 1;
+    assert.equal(await call(get, compressed), '12');
+    const one = framed(Buffer.from([0x0a, 0x01, 0x61]));
+    assert.equal(await call(get, one), '0');
+    assert.equal(await call(get, Buffer.concat([one, one])), '13');
+    assert.equal(await call(get, Buffer.alloc(0)), '13');
+    assert.equal(await call(get, one.subarray(0, one.length - 1)), '13');
+    assert.equal(await call(get, one.subarray(0, 3)), '13');
+  });
+
+  it('answers what is no gRPC call by the status of HTTP', async () => {
+    const statusOfHttp = async (headers: Record<string, string>): Promise<unknown> => {
+      const stream = session.request({ ':path': get, ...headers });
+      stream.resume();
+      const [answer] = (await once(stream, 'response')) as [Record<string, unknown>];
+      return answer[':status'];
+    };
+    assert.equal(await statusOfHttp({ ':method': 'GET' }), 405);
+    assert.equal(await statusOfHttp({ ':method': 'POST', 'content-type': 'application/json' }), 415);
+    assert.equal(await statusOfHttp({ ':method': 'POST', 'content-type': 'application/grpcx' }), 415);
+  });
+
+  it('tells a client that goes on sending the status first, and then to stop', async () => {
+    for (let round = 0; round < 50; round += 1) {
+      const stream = session.request({
+        ':method': 'POST',
+        ':path': '/no.Such/Thing',
+        'content-type': 'application/grpc',
+      });
+      const stopped = once(stream, 'close');
+      stream.write(framed(Buffer.alloc(0)));
+      stream.resume();
+      const [answer] = (await once(stream, 'response')) as [Record<string, unknown>];
+      assert.equal(answer['grpc-status'], '12');
+      await stopped;
+      assert.equal(stream.rstCode, constants.NGHTTP2_NO_ERROR);
+    }
   });
 
   it('does not take a header for more than a name', async () => {

@@ -1,38 +1,34 @@
 /**
- * The gRPC server: serves ServedServices over connections that listeners give it. grpc-js does HTTP/2; everything
- * that containerd adds (headers, error classes, limits) is here.
+ * The gRPC server: serves ServedServices over connections that listeners give it. node:http2 does the framing; the
+ * rest of the protocol is small enough to be here and in server-call.ts (docs/decisions/0085-grpc-server.md says what
+ * that saves).
  *
  * Each call gets a context: namespace and lease from its headers, a signal that fires when the client cancels,
  * vanishes, lets its deadline pass, or the server is shut down. A bad namespace answers InvalidArgument before the
- * handler sees the call; a missing one is the handler's to judge.
+ * handler sees the call; a missing one is the handler's to judge. Compressed messages are not taken, as by containerd.
  */
 import assert from 'node:assert/strict';
-import type { EventEmitter } from 'node:events';
-import type { Socket } from 'node:net';
-import { toBinary } from '@bufbuild/protobuf';
 import {
-  Metadata,
-  Server,
-  ServerCredentials,
-  type ServerDuplexStream,
-  type ServerReadableStream,
-  type ServerUnaryCall,
-  type ServerWritableStream,
-  type UntypedHandleCall,
-} from '@grpc/grpc-js';
+  createServer,
+  type Http2Server,
+  type IncomingHttpHeaders,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from 'node:http2';
+import type { Socket } from 'node:net';
 import type { Context } from '../../base/context.ts';
-import { unavailable, unimplemented } from '../../base/errors.ts';
+import { internal, unavailable, unimplemented } from '../../base/errors.ts';
 import { limits } from '../../base/limits.ts';
 import type { Logger } from '../../base/logger.ts';
 import { callContext, type ServedMethod, servedMethods } from '../call-context.ts';
-import { StatusSchema } from '../gen/google/rpc/status_pb.js';
 import { type InFlightCall, InFlightCalls } from '../in-flight.ts';
 import { failureOf } from '../iteration.ts';
 import type { ServedService } from '../service.ts';
 import { statusOf } from '../status.ts';
 import type { ConnectionSource } from '../unix-listener.ts';
-import { deserializer, readHeaders, serializer, statusDetailsHeader } from './codec.ts';
-import { callEnded, writeAll } from './flow.ts';
+import { deserializer, readHeaders, readTimeoutMs, serializer, statusTrailers } from './codec.ts';
+import { callEnded } from './flow.ts';
+import { ServerCall } from './server-call.ts';
 
 export interface GrpcServerDependencies {
   readonly services: readonly ServedService[];
@@ -46,38 +42,30 @@ export interface GrpcServerOptions {
   readonly maxMessageBytes?: number;
 }
 
-type UnaryCall = ServerUnaryCall<unknown, unknown>;
-type ReadableCall = ServerReadableStream<unknown, unknown>;
-type WritableCall = ServerWritableStream<unknown, unknown>;
-type DuplexCall = ServerDuplexStream<unknown, unknown>;
-type AnyCall = EventEmitter & Pick<UnaryCall, 'metadata' | 'getDeadline'>;
+/** What is known of a method before the first call. */
+interface Route {
+  readonly method: ServedMethod;
+  readonly takesStream: boolean;
+  readonly givesStream: boolean;
+  readonly decode: (bytes: Uint8Array) => unknown;
+  readonly encode: (message: unknown) => Uint8Array;
+}
 
 /** A call under way: its context, and the end of it. */
 interface Scope extends Disposable {
   readonly ctx: Context;
 }
 
-type Respond = (failure: Failure | null, message?: unknown) => void;
-
-/** What grpc-js takes for a failed call. */
-interface Failure {
-  readonly code: number;
-  readonly details: string;
-  readonly metadata?: Metadata;
-}
-
-const kinds = {
-  unary: 'unary',
-  client_streaming: 'clientStream',
-  server_streaming: 'serverStream',
-  bidi_streaming: 'bidi',
-} as const;
+/** The longest that a timer of Node's takes. */
+const timerMsMax = 2 ** 31 - 1;
 
 export class GrpcServer implements AsyncDisposable {
   readonly #log: Logger;
   readonly #calls: InFlightCalls;
-  readonly #server: Server;
-  readonly #injector: ReturnType<Server['createConnectionInjector']>;
+  readonly #server: Http2Server;
+  readonly #maxMessageBytes: number;
+  readonly #routes = new Map<string, Route>();
+  readonly #sessions = new Set<ServerHttp2Session>();
   readonly #sockets = new Set<Socket>();
   readonly #running = new Set<AbortController>();
   #stopping = false;
@@ -85,16 +73,23 @@ export class GrpcServer implements AsyncDisposable {
   constructor(dependencies: GrpcServerDependencies, options: GrpcServerOptions = {}) {
     this.#log = dependencies.log;
     this.#calls = dependencies.calls ?? new InFlightCalls();
-    const maxMessageBytes = options.maxMessageBytes ?? limits.grpcMessageBytes;
-    this.#server = new Server({
-      'grpc.max_receive_message_length': maxMessageBytes,
-      'grpc.max_send_message_length': maxMessageBytes,
-      'grpc.enable_channelz': 0,
-    });
-    allowStreamResets(this.#server);
+    this.#maxMessageBytes = options.maxMessageBytes ?? limits.grpcMessageBytes;
     for (const served of dependencies.services)
       for (const method of servedMethods(served)) this.#register(method);
-    this.#injector = this.#server.createConnectionInjector(ServerCredentials.createInsecure());
+    this.#server = createServer({
+      settings: { initialWindowSize: limits.grpcStreamWindowBytes },
+      maxSessionMemory: limits.grpcSessionMegabytes,
+      // Go's clients reset a stream when they have what they came for: reading a blob by ReadAt is a thousand resets
+      // a second, which Node would take for an attack; whoever reaches this socket is root already.
+      streamResetBurst: limits.grpcStreamResets,
+      streamResetRate: limits.grpcStreamResets,
+    });
+    this.#server.on('session', (session) => this.#onSession(session));
+    this.#server.on('sessionError', (error) => this.#log.debug({ error }, 'connection failed'));
+    this.#server.on(
+      'stream',
+      (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => void this.#onStream(stream, headers),
+    );
   }
 
   /** Serves the connections of `source`. */
@@ -111,7 +106,7 @@ export class GrpcServer implements AsyncDisposable {
     this.#sockets.add(socket);
     socket.once('close', () => this.#sockets.delete(socket));
     socket.on('error', (error) => this.#log.debug({ error }, 'connection failed'));
-    this.#injector.injectConnection(socket);
+    this.#server.emit('connection', socket);
   }
 
   /** The calls being worked on, oldest first. */
@@ -128,20 +123,12 @@ export class GrpcServer implements AsyncDisposable {
     const closed = Promise.all(
       [...this.#sockets].map((socket) => new Promise((resolve) => socket.once('close', resolve))),
     );
-    this.#injector.drain(graceMs + limits.cleanupMs);
-    const { promise: graceOver, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, graceMs);
-    await Promise.race([closed, graceOver]);
-    clearTimeout(timer);
+    for (const session of this.#sessions) session.close();
+    await atMost(graceMs, closed);
     for (const call of this.#running) call.abort(unavailable('the server is shutting down'));
-    const { promise: abandoned, resolve: abandon } = Promise.withResolvers<void>();
     // A moment for the statuses of the calls just told to leave.
-    const last = setTimeout(abandon, limits.grpcAbandonMs);
-    await Promise.race([closed, abandoned]);
-    clearTimeout(last);
+    await atMost(limits.grpcAbandonMs, closed);
     for (const socket of this.#sockets) socket.destroy();
-    this.#injector.destroy();
-    this.#server.forceShutdown();
     await closed;
   }
 
@@ -150,128 +137,123 @@ export class GrpcServer implements AsyncDisposable {
   }
 
   #register(method: ServedMethod): void {
-    const { descriptor } = method;
-    const handlers: Record<typeof descriptor.methodKind, UntypedHandleCall> = {
-      unary: this.#unary(method),
-      client_streaming: this.#clientStreaming(method),
-      server_streaming: (call: WritableCall) => void this.#serverStreaming(method, call, call.request),
-      bidi_streaming: (call: DuplexCall) => void this.#bidi(method, call),
-    };
-    const fresh = this.#server.register(
-      `/${method.name}`,
-      handlers[descriptor.methodKind],
-      serializer(descriptor.output),
-      deserializer(descriptor.input),
-      kinds[descriptor.methodKind],
-    );
-    assert(fresh, `${method.name} is served twice`);
+    const { name, descriptor } = method;
+    const { methodKind } = descriptor;
+    const path = `/${name}`;
+    assert(!this.#routes.has(path), `${name} is served twice`);
+    this.#routes.set(path, {
+      method,
+      takesStream: methodKind === 'client_streaming' || methodKind === 'bidi_streaming',
+      givesStream: methodKind === 'server_streaming' || methodKind === 'bidi_streaming',
+      decode: decoderOf(descriptor),
+      encode: serializer(descriptor.output),
+    });
   }
 
-  #begin(method: ServedMethod, call: AnyCall): Scope {
+  #onSession(session: ServerHttp2Session): void {
+    this.#sessions.add(session);
+    session.once('close', () => this.#sessions.delete(session));
+    session.setLocalWindowSize(limits.grpcSessionWindowBytes);
+  }
+
+  async #onStream(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): Promise<void> {
+    const httpStatus = refusalOf(headers);
+    if (httpStatus !== undefined) {
+      stream.on('error', () => {});
+      stream.respond({ ':status': httpStatus }, { endStream: true });
+      return;
+    }
     const controller = new AbortController();
-    const deadline = call.getDeadline();
-    const deadlineMs = deadline instanceof Date ? deadline.getTime() : deadline;
-    const headers = readHeaders(call.metadata);
-    const ctx = callContext(this.#log, method.name, headers, controller.signal);
-    const onEnd = (): void => controller.abort(callEnded(deadlineMs));
-    call.once('cancelled', onEnd);
+    const timeoutMs = readTimeoutMs(headers);
+    const deadlineMs = timeoutMs === undefined ? Number.POSITIVE_INFINITY : Date.now() + timeoutMs;
+    const call = new ServerCall(stream, {
+      maxMessageBytes: this.#maxMessageBytes,
+      onGone: () => controller.abort(callEnded(deadlineMs)),
+    });
+    const path = headers[':path'] ?? '';
+    controller.signal.addEventListener('abort', () => call.fail(controller.signal.reason), { once: true });
+    using _deadline = deadlineOf(timeoutMs, () => {
+      controller.abort(callEnded(0));
+      call.finish(this.#failed(path, controller.signal.reason));
+    });
+    try {
+      const route = this.#routes.get(path);
+      if (route?.method.handler === undefined) throw unimplemented(`method ${path.slice(1)}`);
+      await this.#serve(route, call, headers, controller);
+    } catch (error) {
+      call.finish(this.#failed(path, error));
+    }
+  }
+
+  async #serve(
+    route: Route,
+    call: ServerCall,
+    headers: IncomingHttpHeaders,
+    controller: AbortController,
+  ): Promise<void> {
+    const { decode, encode, method } = route;
+    using scope = this.#begin(method, headers, controller);
+    const { signal } = controller;
+    try {
+      const input = route.takesStream ? call.requests(decode) : decode(await call.request());
+      const answer = method.handler?.(scope.ctx, input);
+      if (route.givesStream) {
+        await call.answerAll(answer as AsyncIterable<unknown>, encode, signal);
+        call.succeed();
+      } else call.succeed(encode(await answer));
+    } catch (error) {
+      throw failureOf(error, signal);
+    }
+  }
+
+  #begin(method: ServedMethod, headers: IncomingHttpHeaders, controller: AbortController): Scope {
+    const ctx = callContext(this.#log, method.name, readHeaders(headers), controller.signal);
     this.#running.add(controller);
     const entry = this.#calls.begin('grpc', method.name, ctx.namespace);
     return {
       ctx,
       [Symbol.dispose]: () => {
-        call.off('cancelled', onEnd);
         this.#running.delete(controller);
         entry[Symbol.dispose]();
       },
     };
   }
 
-  #unary(method: ServedMethod): UntypedHandleCall {
-    return (call: UnaryCall, respond: Respond) =>
-      void this.#answer(method, call, (ctx, handler) => handler(ctx, call.request)).then(
-        (message) => respond(null, message),
-        (error: unknown) => respond(this.#failed(method, error)),
-      );
-  }
-
-  #clientStreaming(method: ServedMethod): UntypedHandleCall {
-    return (call: ReadableCall, respond: Respond) =>
-      void this.#answer(method, call, (ctx, handler) => handler(ctx, requestsOf(call))).then(
-        (message) => respond(null, message),
-        (error: unknown) => respond(this.#failed(method, error)),
-      );
-  }
-
-  async #answer(
-    method: ServedMethod,
-    call: AnyCall,
-    handle: (ctx: Context, handler: NonNullable<ServedMethod['handler']>) => unknown,
-  ): Promise<unknown> {
-    using scope = this.#begin(method, call);
-    try {
-      return await handle(scope.ctx, handlerOf(method));
-    } catch (error) {
-      throw failureOf(error, scope.ctx.signal);
-    }
-  }
-
-  async #serverStreaming(
-    method: ServedMethod,
-    call: WritableCall | DuplexCall,
-    request: unknown,
-  ): Promise<void> {
-    try {
-      using scope = this.#begin(method, call);
-      try {
-        const messages = handlerOf(method)(scope.ctx, request) as AsyncIterable<unknown>;
-        await writeAll(call, messages, scope.ctx.signal);
-      } catch (error) {
-        throw failureOf(error, scope.ctx.signal);
-      }
-    } catch (error) {
-      call.emit('error', this.#failed(method, error));
-      return;
-    }
-    call.end();
-  }
-
-  async #bidi(method: ServedMethod, call: DuplexCall): Promise<void> {
-    await this.#serverStreaming(method, call, requestsOf(call));
-  }
-
-  #failed(method: ServedMethod, error: unknown): Failure {
+  #failed(path: string, error: unknown): ReturnType<typeof statusTrailers> {
     const status = statusOf(error);
-    const failure = { code: status.code, details: status.message };
-    this.#log.debug({ method: method.name, code: status.code, error }, 'call failed');
-    if (status.details.length === 0) return failure;
-    const metadata = new Metadata();
-    metadata.set(statusDetailsHeader, Buffer.from(toBinary(StatusSchema, status)));
-    return { ...failure, metadata };
+    this.#log.debug({ method: path.slice(1), code: status.code, error }, 'call failed');
+    return statusTrailers(status);
   }
 }
 
-/**
- * Go's clients reset a stream when they have what they came for: reading a blob by ReadAt is a thousand resets a
- * second, and Node takes more than 1000 for an attack and drops the connection with INTERNAL_ERROR. grpc-js has no
- * option of its own for node:http2's; whoever reaches this socket is root already.
- */
-function allowStreamResets(server: Server): void {
-  const { commonServerOptions } = server as unknown as {
-    readonly commonServerOptions: { streamResetBurst?: number; streamResetRate?: number };
+/** The HTTP status of a request that is no gRPC call. */
+function refusalOf(headers: IncomingHttpHeaders): number | undefined {
+  if (headers[':method'] !== 'POST') return 405;
+  return /^application\/grpc(?:$|[+;])/.test(headers['content-type'] ?? '') ? undefined : 415;
+}
+
+function deadlineOf(timeoutMs: number | undefined, passed: () => void): Disposable {
+  if (timeoutMs === undefined) return { [Symbol.dispose]: () => {} };
+  const timer = setTimeout(passed, Math.min(timeoutMs, timerMsMax));
+  return { [Symbol.dispose]: () => clearTimeout(timer) };
+}
+
+/** Bytes that are no message are Internal, as grpc-go answers. */
+function decoderOf({ input }: ServedMethod['descriptor']): Route['decode'] {
+  const decode = deserializer(input);
+  return (bytes) => {
+    try {
+      return decode(bytes);
+    } catch (error) {
+      throw internal(`cannot read ${input.typeName}: ${(error as Error).message}`, error);
+    }
   };
-  commonServerOptions.streamResetBurst = streamResetsPerSecond;
-  commonServerOptions.streamResetRate = streamResetsPerSecond;
 }
 
-const streamResetsPerSecond = 1_000_000;
-
-function handlerOf(method: ServedMethod): NonNullable<ServedMethod['handler']> {
-  if (method.handler === undefined) throw unimplemented(`method ${method.name}`);
-  return method.handler;
-}
-
-/** The client's messages, read as they are asked for; leaving early does not end the call. */
-async function* requestsOf(call: ReadableCall | DuplexCall): AsyncGenerator<unknown, void> {
-  yield* call.iterator({ destroyOnReturn: false });
+/** Waits for `done`, and no longer than `ms`. */
+async function atMost(ms: number, done: Promise<unknown>): Promise<void> {
+  const { promise: over, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, ms);
+  await Promise.race([done, over]);
+  clearTimeout(timer);
 }
