@@ -10,7 +10,7 @@ import { startRegistry } from '../test/support/registry.ts';
 import { onPrivateNode, pssMb } from './memory.ts';
 
 /** Long enough for both to have done what they do about memory when nothing happens. */
-const restMs = 20_000;
+const restMs = 60_000;
 
 onPrivateNode();
 

@@ -33,7 +33,12 @@ function work(durationMs: number): void {
 
 test('memory is given back at the first rest, and again only after growth', async () => {
   const memory = counting(1);
-  using _rest = giveBackAtRest(memory, { intervalMs: 20, idleShare: 0.9, growthBytes: 32 << 20 });
+  using _rest = giveBackAtRest(memory, {
+    intervalMs: 20,
+    idleShare: 0.9,
+    growthBytes: 32 << 20,
+    settledMs: 60_000,
+  });
   await Promise.all([memory.reached, rounds(1, 20)]);
   await rounds(10, 20);
   assert.equal(memory.count(), 1);
@@ -41,6 +46,18 @@ test('memory is given back at the first rest, and again only after growth', asyn
   await rounds(10, 20);
   assert.equal(memory.count(), 2);
   assert.equal(grown[0], 1);
+});
+
+test('it is done once more when the rest has lasted', async () => {
+  const memory = counting(2);
+  using _rest = giveBackAtRest(memory, {
+    intervalMs: 10,
+    idleShare: 0.9,
+    growthBytes: 256 << 20,
+    settledMs: 60,
+  });
+  await Promise.all([memory.reached, rounds(30, 10)]);
+  assert.equal(memory.count(), 2);
 });
 
 test('a busy process is let alone', async () => {

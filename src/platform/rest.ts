@@ -16,6 +16,8 @@ export interface RestOptions {
    * back by themselves, with the parts of Node that even an idle loop runs through.
    */
   readonly growthBytes?: number;
+  /** After this long at rest it is done once more, for what ended meanwhile: spare workers, timers, connections. */
+  readonly settledMs?: number;
 }
 
 /** Node's own, where it is started with --expose-gc as the launchers do. */
@@ -23,17 +25,26 @@ const collectGarbage = (): void => globalThis.gc?.({ type: 'major', execution: '
 
 /** Watches this process until disposed of; does not keep it alive. */
 export function giveBackAtRest(memory: MemoryOperations, options: RestOptions = {}): Disposable {
-  const { intervalMs = 5_000, idleShare = 0.02, growthBytes = 14 * 1024 * 1024 } = options;
+  const {
+    intervalMs = 5_000,
+    idleShare = 0.02,
+    growthBytes = 14 * 1024 * 1024,
+    settledMs = 30_000,
+  } = options;
   let residentBytes = 0;
+  let againAtMs = Number.POSITIVE_INFINITY;
   let previous = performance.eventLoopUtilization();
   const look = (): void => {
     const now = performance.eventLoopUtilization();
     const { utilization } = performance.eventLoopUtilization(now, previous);
     previous = now;
-    if (utilization > idleShare || process.memoryUsage.rss() < residentBytes + growthBytes) return;
+    if (utilization > idleShare) return;
+    const grew = process.memoryUsage.rss() >= residentBytes + growthBytes;
+    if (!grew && performance.now() < againAtMs) return;
     collectGarbage();
     memory.release();
     residentBytes = process.memoryUsage.rss();
+    againAtMs = grew ? performance.now() + settledMs : Number.POSITIVE_INFINITY;
     previous = performance.eventLoopUtilization();
   };
   const timer = setInterval(look, intervalMs);
