@@ -53,7 +53,7 @@ test('it is done once more when the rest has lasted', async () => {
   using _rest = giveBackAtRest(memory, {
     intervalMs: 10,
     idleShare: 0.9,
-    growthBytes: 256 << 20,
+    growthBytes: 32 << 20,
     settledMs: 60,
   });
   await Promise.all([memory.reached, rounds(30, 10)]);
