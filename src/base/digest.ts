@@ -8,17 +8,26 @@ export type DigestAlgorithm = 'sha256' | 'sha384' | 'sha512';
 
 const hexLengths: Readonly<Record<DigestAlgorithm, number>> = { sha256: 64, sha384: 96, sha512: 128 };
 
+/** A digest of any algorithm, registered or not (OCI image spec, "Digests"). */
+const anyAlgorithm = /^[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[a-zA-Z0-9=_-]+$/;
+
 /** Errors: InvalidArgument for another form or an unknown algorithm. */
 export function parseDigest(text: string): Digest {
+  const fault = digestFault(text);
+  if (fault !== undefined) throw invalidArgument(`invalid digest ${JSON.stringify(text)}: ${fault}`);
+  return text as Digest;
+}
+
+/** Why `text` is no digest, in the words of Go's digest library; undefined when it is one. */
+export function digestFault(text: string): string | undefined {
   const separator = text.indexOf(':');
   const algorithm = text.slice(0, Math.max(separator, 0));
   const hex = text.slice(separator + 1);
-  const length = Object.hasOwn(hexLengths, algorithm) ? hexLengths[algorithm as DigestAlgorithm] : undefined;
-  if (length === undefined)
-    throw invalidArgument(`invalid digest ${JSON.stringify(text)}: unsupported digest algorithm`);
-  if (hex.length !== length || !/^[0-9a-f]+$/.test(hex))
-    throw invalidArgument(`invalid digest ${JSON.stringify(text)}: invalid checksum digest format`);
-  return text as Digest;
+  if (separator <= 0 || hex === '') return 'invalid checksum digest format';
+  if (!Object.hasOwn(hexLengths, algorithm))
+    return anyAlgorithm.test(text) ? 'unsupported digest algorithm' : 'invalid checksum digest format';
+  if (hex.length !== hexLengths[algorithm as DigestAlgorithm]) return 'invalid checksum digest length';
+  return /^[0-9a-f]+$/.test(hex) ? undefined : 'invalid checksum digest format';
 }
 
 export const digestAlgorithm = (digest: Digest): DigestAlgorithm =>

@@ -24,12 +24,12 @@ export type IngestRef = Brand<string, 'IngestRef'>;
 const shownPattern = '^[A-Za-z0-9]+(?:[._-](?:[A-Za-z0-9]+))*$';
 const identifierPattern = /^[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*$/;
 
-/** Asserts the identifier form. Errors: InvalidArgument. */
-export function checkIdentifier(kind: string, text: string): string {
-  if (text.length === 0) throw invalidArgument(`${kind} must not be empty`);
+/** Asserts the identifier form, in containerd's words; which identifier it is, the caller puts before. Errors: InvalidArgument. */
+export function checkIdentifier(text: string): string {
+  if (text.length === 0) throw invalidArgument('identifier must not be empty');
   if (text.length > limits.identifierBytes)
     throw invalidArgument(
-      `${kind} ${JSON.stringify(text)} greater than maximum length (${limits.identifierBytes} characters)`,
+      `identifier ${JSON.stringify(text)} greater than maximum length (${limits.identifierBytes} characters)`,
     );
   if (!identifierPattern.test(text))
     throw invalidArgument(`identifier ${JSON.stringify(text)} must match ${shownPattern}`);
@@ -37,16 +37,16 @@ export function checkIdentifier(kind: string, text: string): string {
 }
 
 export function parseNamespace(text: string): Namespace {
-  checkIdentifier('namespace', text);
+  checkIdentifier(text);
   // The metadata store of containerd keeps its schema version under this name (its issue 6944).
   if (text === 'version') throw invalidArgument('namespace "version" is reserved');
   return text as Namespace;
 }
 
 export const parseContainerId = (text: string): ContainerId =>
-  checkIdentifier('container id', text) as ContainerId;
-export const parseExecId = (text: string): ExecId => checkIdentifier('exec id', text) as ExecId;
-export const parseSandboxId = (text: string): SandboxId => checkIdentifier('sandbox id', text) as SandboxId;
+  checkIdentifier(text) as ContainerId;
+export const parseExecId = (text: string): ExecId => checkIdentifier(text) as ExecId;
+export const parseSandboxId = (text: string): SandboxId => checkIdentifier(text) as SandboxId;
 
 function nonEmpty(kind: string, text: string): string {
   if (text.length === 0) throw invalidArgument(`${kind} must not be empty`);

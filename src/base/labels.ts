@@ -7,13 +7,13 @@ import { limits } from './limits.ts';
 
 export type Labels = Readonly<Record<string, string>>;
 
-/** Errors: InvalidArgument when key and value together pass 4096 bytes. */
-export function checkLabels(labels: Labels): void {
+/** `field` is said before the reason, as containerd does. Errors: InvalidArgument when key and value together pass 4096 bytes. */
+export function checkLabels(labels: Labels, field: string): void {
   for (const [key, value] of Object.entries(labels)) {
     const sizeBytes = Buffer.byteLength(key) + Buffer.byteLength(value);
     if (sizeBytes > limits.labelBytes)
       throw invalidArgument(
-        `label key and value length (${sizeBytes} bytes) greater than maximum size (${limits.labelBytes} bytes), key: ${key.slice(0, 10)}`,
+        `${field}: label key and value length (${sizeBytes} bytes) greater than maximum size (${limits.labelBytes} bytes), key: ${key.slice(0, 10)}`,
       );
   }
 }

@@ -1,10 +1,15 @@
 /** containerd.services.containers.v1 */
 import { create } from '@bufbuild/protobuf';
 import type { AnyValue } from '../base/any-value.ts';
-import { requireNamespace } from '../base/context.ts';
-import { wrap } from '../base/errors.ts';
+import { type Context, requireNamespace } from '../base/context.ts';
+import { type ContainerdError, invalidArgument, wrap } from '../base/errors.ts';
 import { type ContainerId, parseContainerId } from '../base/identifiers.ts';
-import type { Container, ContainerStore, NewContainer } from '../core/containers/container-store.ts';
+import {
+  type Container,
+  type ContainerStore,
+  containerNotFound,
+  type NewContainer,
+} from '../core/containers/container-store.ts';
 import { anyFromWire } from '../wire/any.ts';
 import {
   ContainerSchema,
@@ -20,7 +25,7 @@ export interface ContainersServiceDependencies {
 }
 
 /** With the words before the reason that containerd's clients show. */
-function checkedId(id: string): ContainerId {
+function idOfNew(id: string): ContainerId {
   try {
     return parseContainerId(id);
   } catch (error) {
@@ -28,10 +33,21 @@ function checkedId(id: string): ContainerId {
   }
 }
 
-function fromWire(container: WireContainer | undefined): NewContainer {
+/** Errors: InvalidArgument, NotFound. */
+function idOfOld(id: string): ContainerId {
+  if (id === '') throw invalidArgument('Container.ID required');
+  return lookup('container', parseContainerId, id);
+}
+
+const absentIn =
+  (ctx: Context) =>
+  (id: string): ContainerdError =>
+    containerNotFound(requireNamespace(ctx).namespace, id);
+
+function fromWire(container: WireContainer | undefined, idOf: (id: string) => ContainerId): NewContainer {
   const given = required(container, 'container');
   return {
-    id: checkedId(given.id),
+    id: idOf(given.id),
     labels: given.labels,
     image: given.image,
     runtime: { name: given.runtime?.name ?? '', options: anyFromWire(given.runtime?.options) },
@@ -67,7 +83,7 @@ export const containersService = ({ containers }: ContainersServiceDependencies)
   serve(Containers, {
     get: async (ctx, { id }) => ({
       container: toWire(
-        await containers.get(requireNamespace(ctx), lookup('container', parseContainerId, id)),
+        await containers.get(requireNamespace(ctx), lookup(absentIn(ctx), parseContainerId, id)),
       ),
     }),
     list: async (ctx, { filters }) => ({
@@ -78,15 +94,15 @@ export const containersService = ({ containers }: ContainersServiceDependencies)
         yield { container: toWire(container) };
     },
     create: async (ctx, { container }) => ({
-      container: toWire(await containers.create(requireNamespace(ctx), fromWire(container))),
+      container: toWire(await containers.create(requireNamespace(ctx), fromWire(container, idOfNew))),
     }),
     update: async (ctx, { container, updateMask }) => ({
       container: toWire(
-        await containers.update(requireNamespace(ctx), fromWire(container), maskPaths(updateMask)),
+        await containers.update(requireNamespace(ctx), fromWire(container, idOfOld), maskPaths(updateMask)),
       ),
     }),
     delete: async (ctx, { id }) => {
-      await containers.delete(requireNamespace(ctx), lookup('container', parseContainerId, id));
+      await containers.delete(requireNamespace(ctx), lookup(absentIn(ctx), parseContainerId, id));
       return {};
     },
   });

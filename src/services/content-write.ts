@@ -49,7 +49,7 @@ export async function* writeContent(
     const request: WriteContentRequest = step.value;
     announce(announced, request);
     if (request.expected !== '' && last !== undefined) await refuseExisting(content, ctx, writer, announced);
-    last = await answer(ctx, writer, request, announced);
+    last = await answer(ctx, writer, request, announced, last);
     yield last;
     if (request.action === WriteAction.COMMIT) break;
     step = await messages.next();
@@ -87,35 +87,32 @@ async function answer(
   writer: ContentWriter,
   request: WriteContentRequest,
   announced: Announced,
+  last: WriteContentResponse | undefined,
 ): Promise<WriteContentResponse> {
   const { action } = request;
-  if (action === WriteAction.STAT) return statAnswer(writer);
-  if (action !== WriteAction.WRITE && action !== WriteAction.COMMIT)
-    return create(WriteContentResponseSchema, { action, offset: BigInt(writer.status().offsetBytes) });
-  await placeAt(writer, request.offset);
-  if (request.data.byteLength > 0) await writer.write(request.data);
-  const offset = BigInt(writer.status().offsetBytes);
-  const digest =
-    action === WriteAction.WRITE
-      ? writer.digest()
-      : await writer.commit(ctx, {
-          sizeBytes: announced.totalBytes,
-          ...(announced.expected !== undefined && { expected: announced.expected }),
-          labels: request.labels,
-        });
-  return create(WriteContentResponseSchema, { action, offset, digest });
-}
-
-function statAnswer(writer: ContentWriter): WriteContentResponse {
-  const status = writer.status();
-  return create(WriteContentResponseSchema, {
-    action: WriteAction.STAT,
-    startedAt: timestampOf(status.startedAt),
-    updatedAt: timestampOf(status.updatedAt),
-    offset: BigInt(status.offsetBytes),
-    total: BigInt(status.totalBytes),
-    digest: writer.digest(),
-  });
+  if (action === WriteAction.WRITE || action === WriteAction.COMMIT) {
+    await placeAt(writer, request.offset);
+    if (request.data.byteLength > 0) await writer.write(request.data);
+  }
+  const { startedAt, updatedAt, offsetBytes } = writer.status();
+  // containerd fills one message again and again: what a STAT put into it stands in all answers after it.
+  const message = create(WriteContentResponseSchema, last);
+  message.action = action;
+  message.offset = BigInt(offsetBytes);
+  if (action === WriteAction.STAT) {
+    message.startedAt = timestampOf(startedAt);
+    message.updatedAt = timestampOf(updatedAt);
+    // What this stream was told, not what an earlier one was.
+    message.total = BigInt(announced.totalBytes);
+  }
+  if (action === WriteAction.STAT || action === WriteAction.WRITE) message.digest = writer.digest();
+  if (action === WriteAction.COMMIT)
+    message.digest = await writer.commit(ctx, {
+      sizeBytes: announced.totalBytes,
+      ...(announced.expected !== undefined && { expected: announced.expected }),
+      labels: request.labels,
+    });
+  return message;
 }
 
 /** Errors: OutOfRange. Below 0 means "wherever it ends". */

@@ -1,11 +1,16 @@
 /** containerd.services.content.v1; the story of a write is in content-write.ts. */
 import { create } from '@bufbuild/protobuf';
-import { requireNamespace } from '../base/context.ts';
+import { type NamespacedContext, requireNamespace } from '../base/context.ts';
 import { parseDigest } from '../base/digest.ts';
-import { outOfRange } from '../base/errors.ts';
+import { outOfRange, wrap } from '../base/errors.ts';
 import { parseIngestRef } from '../base/identifiers.ts';
 import { limits } from '../base/limits.ts';
-import type { ContentInfo, ContentStore, IngestStatus } from '../core/content/content-store.ts';
+import {
+  type ContentInfo,
+  type ContentStore,
+  type IngestStatus,
+  ingestNotFound,
+} from '../core/content/content-store.ts';
 import {
   Content,
   InfoSchema,
@@ -41,6 +46,15 @@ const statusToWire = (status: IngestStatus): WireStatus =>
     total: BigInt(status.totalBytes),
     expected: status.expected ?? '',
   });
+
+/** Errors: NotFound, in the words that containerd's clients show. */
+async function statusOf(content: ContentStore, ctx: NamespacedContext, ref: string): Promise<IngestStatus> {
+  try {
+    return await content.status(ctx, lookup(ingestNotFound, parseIngestRef, ref));
+  } catch (error) {
+    throw wrap(`could not get status for ref ${JSON.stringify(ref)}`, error);
+  }
+}
 
 /** What of a blob a read means: a negative offset is 0, no size or one beyond the end is to the end. */
 function rangeOf(
@@ -85,16 +99,14 @@ export const contentService = ({ content }: ContentServiceDependencies): ServedS
       }
     },
     status: async (ctx, { ref }) => ({
-      status: statusToWire(
-        await content.status(requireNamespace(ctx), lookup('reference', parseIngestRef, ref)),
-      ),
+      status: statusToWire(await statusOf(content, requireNamespace(ctx), ref)),
     }),
     listStatuses: async (ctx, { filters }) => ({
       statuses: (await content.listStatuses(requireNamespace(ctx), filters)).map(statusToWire),
     }),
     write: (ctx, requests) => writeContent(content, requireNamespace(ctx), requests),
     abort: async (ctx, { ref }) => {
-      await content.abort(requireNamespace(ctx), lookup('reference', parseIngestRef, ref));
+      await content.abort(requireNamespace(ctx), lookup(ingestNotFound, parseIngestRef, ref));
       return {};
     },
   });

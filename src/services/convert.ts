@@ -3,7 +3,7 @@ import { create } from '@bufbuild/protobuf';
 import type { FieldMask } from '@bufbuild/protobuf/wkt';
 import type { AnyValue } from '../base/any-value.ts';
 import { parseDigest } from '../base/digest.ts';
-import { hasCode, invalidArgument, notFound } from '../base/errors.ts';
+import { type ContainerdError, hasCode, invalidArgument, notFound } from '../base/errors.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Platform } from '../oci/platform.ts';
 import type { Mount } from '../platform/mount.ts';
@@ -23,13 +23,18 @@ export function required<Value>(value: Value | undefined, what: string): Value {
 
 /**
  * A name by which something is looked up: one that cannot exist is not found, as containerd answers it; only what is
- * made gets told what is wrong with its name. Errors: NotFound.
+ * made gets told what is wrong with its name. `absent` is the kind of thing, or the error itself. Errors: NotFound.
  */
-export function lookup<Name>(kind: string, parse: (text: string) => Name, text: string): Name {
+export function lookup<Name>(
+  absent: string | ((text: string) => ContainerdError),
+  parse: (text: string) => Name,
+  text: string,
+): Name {
   try {
     return parse(text);
   } catch (error) {
-    throw hasCode(error, 'InvalidArgument') ? notFound(kind, text) : error;
+    if (!hasCode(error, 'InvalidArgument')) throw error;
+    throw typeof absent === 'string' ? notFound(absent, text) : absent(text);
   }
 }
 

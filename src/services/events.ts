@@ -1,6 +1,6 @@
 /** containerd.services.events.v1 */
 import { create } from '@bufbuild/protobuf';
-import type { Context } from '../base/context.ts';
+import { type Context, requireNamespace } from '../base/context.ts';
 import { invalidArgument, wrap } from '../base/errors.ts';
 import { parseNamespace } from '../base/identifiers.ts';
 import { instantOfMs } from '../base/time.ts';
@@ -32,6 +32,15 @@ export function envelopeFromWire(envelope: WireEnvelope | undefined): Envelope {
   }
 }
 
+/** Errors: FailedPrecondition. */
+function publishing(ctx: Context): Context {
+  try {
+    return requireNamespace(ctx);
+  } catch (error) {
+    throw wrap('failed publishing event', error);
+  }
+}
+
 const envelopeToWire = ({ timestamp, namespace, topic, event }: Envelope): WireEnvelope =>
   create(EnvelopeSchema, { timestamp: timestampOf(timestamp), namespace, topic, event: anyToWire(event) });
 
@@ -47,7 +56,7 @@ export const forwardEvent = async (
 export const eventsService = ({ events }: EventsServiceDependencies): ServedService =>
   serve(Events, {
     publish: async (ctx, { topic, event }) => {
-      await events.publish(ctx, topic, anyFromWire(event) ?? noEvent);
+      await events.publish(publishing(ctx), topic, anyFromWire(event) ?? noEvent);
       return {};
     },
     forward: (ctx, { envelope }) => forwardEvent(events, ctx, envelope),

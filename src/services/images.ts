@@ -2,14 +2,17 @@
 import { create } from '@bufbuild/protobuf';
 import type { Timestamp } from '@bufbuild/protobuf/wkt';
 import { requireNamespace } from '../base/context.ts';
-import { parseDigest } from '../base/digest.ts';
-import { parseImageName } from '../base/identifiers.ts';
+import { digestFault, parseDigest } from '../base/digest.ts';
+import { invalidArgument } from '../base/errors.ts';
+import { type ImageName, parseImageName } from '../base/identifiers.ts';
 import type { Image, ImageChange, ImageStore, NewImage } from '../core/images/image-store.ts';
+import type { Descriptor } from '../oci/descriptor.ts';
 import {
   ImageSchema,
   Images,
   type Image as WireImage,
 } from '../wire/gen/containerd/services/images/v1/images_pb.js';
+import type { Descriptor as WireDescriptor } from '../wire/gen/containerd/types/descriptor_pb.js';
 import { type ServedService, serve } from '../wire/service.ts';
 import { instantOf, timestampOf } from '../wire/timestamps.ts';
 import { descriptorFromWire, descriptorToWire, lookup, maskPaths, required } from './convert.ts';
@@ -18,10 +21,25 @@ export interface ImagesServiceDependencies {
   readonly images: ImageStore;
 }
 
+/** Errors: InvalidArgument, in the words that containerd's clients show. */
+function nameOf(name: string): ImageName {
+  if (name === '') throw invalidArgument('Image.Name required');
+  return parseImageName(name);
+}
+
+/** Errors: InvalidArgument, in the words that containerd's clients show. */
+function targetFromWire(target: WireDescriptor): Descriptor {
+  const fault = digestFault(target.digest);
+  if (fault !== undefined)
+    throw invalidArgument(`Target.Digest ${JSON.stringify(target.digest)} invalid: ${fault}`);
+  if (target.size <= 0n) throw invalidArgument('Target.Size must be greater than zero');
+  return descriptorFromWire(target);
+}
+
 function fromWire(image: WireImage | undefined, epoch: Timestamp | undefined): NewImage {
   const given = required(image, 'image');
-  const name = parseImageName(given.name);
-  const target = descriptorFromWire(required(given.target, 'image target'));
+  const name = nameOf(given.name);
+  const target = targetFromWire(required(given.target, 'image target'));
   const at = instantOf(epoch);
   return { name, target, labels: given.labels, ...(at !== undefined && { at }) };
 }
@@ -31,9 +49,9 @@ function changeFromWire(image: WireImage | undefined, epoch: Timestamp | undefin
   const { name, labels, target } = required(image, 'image');
   const at = instantOf(epoch);
   return {
-    name: parseImageName(name),
+    name: nameOf(name),
     labels,
-    ...(target !== undefined && target.digest !== '' && { target: descriptorFromWire(target) }),
+    ...(target !== undefined && target.digest !== '' && { target: targetFromWire(target) }),
     ...(target !== undefined && { annotations: target.annotations }),
     ...(at !== undefined && { at }),
   };

@@ -12,7 +12,8 @@ import {
 } from 'node:fs';
 import path from 'node:path';
 import type { AnyValue } from '../base/any-value.ts';
-import { failedPrecondition, notFound, unimplemented } from '../base/errors.ts';
+import type { Context } from '../base/context.ts';
+import { ContainerdError, failedPrecondition, unimplemented } from '../base/errors.ts';
 import type { Instant } from '../base/time.ts';
 import { parseFilters } from '../core/filters/filter.ts';
 import type { PluginRecord } from '../core/plugins/graph.ts';
@@ -35,8 +36,9 @@ export interface IntrospectionServiceDependencies {
   readonly deprecations: () => readonly DeprecationWarning[];
   /** What a plugin tells of itself (a runtime of its shim); undefined when it offers nothing. */
   readonly pluginInfo?: (
+    ctx: Context,
     plugin: PluginRecord,
-    options: AnyValue | undefined,
+    options: AnyValue,
   ) => Promise<AnyValue> | undefined;
 }
 
@@ -117,16 +119,17 @@ export function introspectionService(
         })),
       };
     },
-    pluginInfo: async (_ctx, request) => {
+    pluginInfo: async (ctx, request) => {
       const plugin = dependencies
         .plugins()
         .find(({ type, id }) => type === request.type && id === request.id);
-      if (plugin === undefined) throw notFound('plugin', `${request.type}.${request.id}`);
+      if (plugin === undefined)
+        throw new ContainerdError('NotFound', `plugin ${request.type}.${request.id} not found`);
       const options = anyFromWire(request.options);
       if (options === undefined) return { plugin: pluginToWire(plugin) };
       if (plugin.error !== undefined)
         throw failedPrecondition(`plugin ${request.type}.${request.id} did not start`, plugin.error);
-      const info = dependencies.pluginInfo?.(plugin, options);
+      const info = dependencies.pluginInfo?.(ctx, plugin, options);
       if (info === undefined)
         throw unimplemented(`plugin ${request.type}.${request.id} tells nothing of itself`);
       return { plugin: pluginToWire(plugin), ...optionalAny('extra', await info) };

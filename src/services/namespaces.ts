@@ -32,9 +32,12 @@ export const namespacesService = ({ namespaces }: NamespacesServiceDependencies)
       return { namespace: toWire(await namespaces.get(ctx, parseNamespace(name))) };
     },
     list: async (ctx) => ({ namespaces: (await namespaces.list(ctx)).map(toWire) }),
-    create: async (ctx, { namespace }) => ({
-      namespace: toWire(await namespaces.create(ctx, fromWire(namespace))),
-    }),
+    create: async (ctx, { namespace }) => {
+      const given = fromWire(namespace);
+      await namespaces.create(ctx, given);
+      // As it came: labels without a value are told back though they are not kept.
+      return { namespace: toWire(given) };
+    },
     update: async (ctx, { namespace, updateMask }) => ({
       namespace: toWire(await namespaces.update(ctx, fromWire(namespace), maskPaths(updateMask))),
     }),

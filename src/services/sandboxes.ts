@@ -1,7 +1,8 @@
 /** containerd.services.sandbox.v1.Store */
 import { create } from '@bufbuild/protobuf';
 import { requireNamespace } from '../base/context.ts';
-import { parseSandboxId } from '../base/identifiers.ts';
+import { wrap } from '../base/errors.ts';
+import { parseSandboxId, type SandboxId } from '../base/identifiers.ts';
 import type { NewSandbox, Sandbox, SandboxStore } from '../core/sandboxes/sandbox-store.ts';
 import { anyFromWire } from '../wire/any.ts';
 import { Store } from '../wire/gen/containerd/services/sandbox/v1/sandbox_pb.js';
@@ -14,10 +15,19 @@ export interface SandboxesServiceDependencies {
   readonly sandboxes: SandboxStore;
 }
 
+/** With the words before the reason that containerd's clients show. */
+function checkedId(id: string): SandboxId {
+  try {
+    return parseSandboxId(id);
+  } catch (error) {
+    throw wrap('failed to validate sandbox: invalid sandbox ID', error);
+  }
+}
+
 function fromWire(sandbox: WireSandbox | undefined): NewSandbox {
   const given = required(sandbox, 'sandbox');
   return {
-    id: parseSandboxId(given.sandboxId),
+    id: checkedId(given.sandboxId),
     runtime: { name: given.runtime?.name ?? '', options: anyFromWire(given.runtime?.options) },
     spec: anyFromWire(given.spec),
     labels: given.labels,

@@ -4,6 +4,7 @@ import { type Context, type NamespacedContext, requireNamespace } from '../base/
 import { invalidArgument } from '../base/errors.ts';
 import { parseSnapshotKey } from '../base/identifiers.ts';
 import { limits } from '../base/limits.ts';
+import { absentSnapshot } from '../core/metadata/snapshot-rows.ts';
 import type {
   PrepareOptions,
   SnapshotInfo,
@@ -67,7 +68,7 @@ export function snapshotsService({ snapshotters }: SnapshotsServiceDependencies)
     },
     mounts: async (context, request) => {
       const { snapshotter, ctx } = open(context, request.snapshotter);
-      const mounts = await snapshotter.mounts(ctx, lookup('snapshot', parseSnapshotKey, request.key));
+      const mounts = await snapshotter.mounts(ctx, lookup(absentSnapshot, parseSnapshotKey, request.key));
       return { mounts: mounts.map(mountToWire) };
     },
     commit: async (context, request) => {
@@ -76,19 +77,21 @@ export function snapshotsService({ snapshotters }: SnapshotsServiceDependencies)
       await snapshotter.commit(
         ctx,
         name,
-        lookup('snapshot', parseSnapshotKey, request.key),
+        lookup(absentSnapshot, parseSnapshotKey, request.key),
         optionsOf(request),
       );
       return {};
     },
     remove: async (context, request) => {
       const { snapshotter, ctx } = open(context, request.snapshotter);
-      await snapshotter.remove(ctx, lookup('snapshot', parseSnapshotKey, request.key));
+      await snapshotter.remove(ctx, lookup(absentSnapshot, parseSnapshotKey, request.key));
       return {};
     },
     stat: async (context, request) => {
       const { snapshotter, ctx } = open(context, request.snapshotter);
-      return { info: toWire(await snapshotter.stat(ctx, lookup('snapshot', parseSnapshotKey, request.key))) };
+      return {
+        info: toWire(await snapshotter.stat(ctx, lookup(absentSnapshot, parseSnapshotKey, request.key))),
+      };
     },
     update: async (context, request) => {
       const { snapshotter, ctx } = open(context, request.snapshotter);
@@ -105,7 +108,7 @@ export function snapshotsService({ snapshotters }: SnapshotsServiceDependencies)
       const { snapshotter, ctx } = open(context, request.snapshotter);
       const { sizeBytes, inodes } = await snapshotter.usage(
         ctx,
-        lookup('snapshot', parseSnapshotKey, request.key),
+        lookup(absentSnapshot, parseSnapshotKey, request.key),
       );
       return { size: BigInt(sizeBytes), inodes: BigInt(inodes) };
     },

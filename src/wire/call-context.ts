@@ -4,7 +4,8 @@
  */
 import type { DescMethod } from '@bufbuild/protobuf';
 import type { Context } from '../base/context.ts';
-import { parseLeaseId, parseNamespace } from '../base/identifiers.ts';
+import { wrap } from '../base/errors.ts';
+import { type Namespace, parseLeaseId, parseNamespace } from '../base/identifiers.ts';
 import type { Logger } from '../base/logger.ts';
 import type { ServedService } from './service.ts';
 
@@ -22,7 +23,7 @@ export function callContext(log: Logger, method: string, headers: CallHeaders, s
   const namespace =
     headers.namespace === undefined || headers.namespace === ''
       ? undefined
-      : parseNamespace(headers.namespace);
+      : namespaceOf(headers.namespace);
   const lease = headers.lease === undefined || headers.lease === '' ? undefined : parseLeaseId(headers.lease);
   const fields = namespace === undefined ? { method } : { method, namespace };
   return Object.freeze({
@@ -31,6 +32,14 @@ export function callContext(log: Logger, method: string, headers: CallHeaders, s
     ...(namespace === undefined ? {} : { namespace }),
     ...(lease === undefined ? {} : { lease }),
   });
+}
+
+function namespaceOf(header: string): Namespace {
+  try {
+    return parseNamespace(header);
+  } catch (error) {
+    throw wrap('namespace validation', error);
+  }
 }
 
 /** A method with its handler, the types of both forgotten: the descriptor keeps them together (see `serve`). */

@@ -48,14 +48,11 @@ export async function makeIngest(directory: string, ref: IngestRef, totalBytes: 
   await Promise.all([
     writeFile(join(directory, 'startedat'), text),
     writeFile(join(directory, 'updatedat'), text),
-    writeTotal(directory, totalBytes),
+    writeFile(join(directory, 'total'), String(totalBytes)),
   ]);
   await writeFile(join(directory, 'ref'), ref);
   return startedAt;
 }
-
-export const writeTotal = (directory: string, totalBytes: number): Promise<void> =>
-  writeFile(join(directory, 'total'), String(totalBytes));
 
 export const touchIngest = (directory: string, updatedAt: Instant): Promise<void> =>
   writeFile(join(directory, 'updatedat'), formatInstant(updatedAt));

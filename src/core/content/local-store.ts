@@ -12,7 +12,7 @@ import { mkdirSync } from 'node:fs';
 import { open, opendir, readdir, rm, stat, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { type Digest, digestAlgorithm, digestHex, parseDigest } from '../../base/digest.ts';
-import { notFound, wrap } from '../../base/errors.ts';
+import { wrap } from '../../base/errors.ts';
 import type { IngestRef } from '../../base/identifiers.ts';
 import { type Instant, instantOfNs } from '../../base/time.ts';
 import { errnoName, fromNodeError } from '../../platform/errno.ts';
@@ -22,6 +22,7 @@ import {
   type ContentReader,
   contentNotFound,
   type IngestStatus,
+  ingestNotFound,
   type WriterOptions,
 } from './content-store.ts';
 import {
@@ -30,7 +31,6 @@ import {
   hashFile,
   makeIngest,
   readIngest,
-  writeTotal,
 } from './ingest-directory.ts';
 import { LocalWriter } from './local-writer.ts';
 import { RefLocks } from './ref-locks.ts';
@@ -140,7 +140,6 @@ export class LocalContentStore {
         found !== undefined && totalBytes > 0 && found.totalBytes > 0 && totalBytes !== found.totalBytes;
       const resumed = found?.ref === ref && !restarts ? found : undefined;
       const startedAt = resumed?.startedAt ?? (await makeIngest(directory, ref, totalBytes));
-      if (resumed?.totalBytes === 0 && totalBytes > 0) await writeTotal(directory, totalBytes);
       const offsetBytes = resumed?.offsetBytes ?? 0;
       const digester = await hashFile(dataFile(directory), offsetBytes);
       // The write position is given with each write, so the handle needs no append mode.
@@ -151,6 +150,7 @@ export class LocalContentStore {
         handle,
         lock,
         ref,
+        shownRef,
         totalBytes: totalBytes > 0 ? totalBytes : (resumed?.totalBytes ?? 0),
         expected,
         startedAt,
@@ -166,14 +166,14 @@ export class LocalContentStore {
   /** Errors: NotFound. */
   async status(ref: IngestRef): Promise<IngestStatus> {
     const status = await readIngest(this.#ingestPath(ref));
-    if (status === undefined) throw notFound('ingest', ref);
+    if (status === undefined) throw ingestNotFound(ref);
     return status;
   }
 
   /** Drops the ingest even while it is being written: that writer's commit then answers NotFound. Errors: NotFound. */
   async abort(ref: IngestRef): Promise<void> {
     const directory = this.#ingestPath(ref);
-    if ((await stat(directory).catch(absentIsUndefined)) === undefined) throw notFound('ingest', ref);
+    if ((await stat(directory).catch(absentIsUndefined)) === undefined) throw ingestNotFound(ref);
     await rm(directory, { recursive: true, force: true });
   }
 

@@ -11,7 +11,7 @@ import { ContainerdError, failedPrecondition, invalidArgument, wrap } from '../.
 import type { IngestRef } from '../../base/identifiers.ts';
 import { type Instant, now } from '../../base/time.ts';
 import { errnoName, fromNodeError } from '../../platform/errno.ts';
-import type { IngestStatus } from './content-store.ts';
+import { type IngestStatus, sizeMismatch } from './content-store.ts';
 import { absentIsUndefined, dataFile, hashFile, touchIngest } from './ingest-directory.ts';
 
 export interface LocalWriterState {
@@ -19,6 +19,8 @@ export interface LocalWriterState {
   readonly handle: FileHandle;
   readonly lock: Disposable;
   readonly ref: IngestRef;
+  /** The ref as the caller knows it, for messages. */
+  readonly shownRef: string;
   readonly totalBytes: number;
   readonly expected: Digest | undefined;
   readonly startedAt: Instant;
@@ -101,12 +103,12 @@ export class LocalWriter implements AsyncDisposable {
   }): Promise<CommittedBlob> {
     this.#requireOpen();
     this.#open = false;
-    const { directory, handle, ref } = this.#state;
+    const { directory, handle, shownRef } = this.#state;
     const digest = this.digest();
     const sizeBytes = this.#offsetBytes;
     try {
       if (options.sizeBytes !== undefined && options.sizeBytes > 0 && options.sizeBytes !== sizeBytes)
-        throw failedPrecondition(`unexpected commit size ${sizeBytes}, expected ${options.sizeBytes}`);
+        throw sizeMismatch(shownRef, sizeBytes, options.sizeBytes);
       if (options.expected !== undefined && options.expected !== digest)
         throw failedPrecondition(`unexpected commit digest ${digest}, expected ${options.expected}`);
       const target = this.#state.blobPath(digest);
@@ -121,9 +123,9 @@ export class LocalWriter implements AsyncDisposable {
       return { digest, sizeBytes, existed };
     } catch (error) {
       if (errnoName(error) === 'ENOENT')
-        throw new ContainerdError('NotFound', `ingest ${ref} was aborted`, { cause: error });
+        throw new ContainerdError('NotFound', `ingest ${shownRef} was aborted`, { cause: error });
       if (error instanceof ContainerdError) throw error;
-      throw wrap(`commit ingest ${ref}`, fromNodeError(error));
+      throw wrap(`commit ingest ${shownRef}`, fromNodeError(error));
     } finally {
       await this.#close();
     }

@@ -116,11 +116,14 @@ class Subscriber {
 
 /** Errors: InvalidArgument for a topic that is not `/` and identifiers with `/` between them. */
 function checkTopic(topic: string): void {
-  if (topic === '') throw invalidArgument('topic must not be empty');
-  if (!topic.startsWith('/')) throw invalidArgument(`topic ${JSON.stringify(topic)} must start with '/'`);
-  try {
-    for (const component of topic.slice(1).split('/')) checkIdentifier('component', component);
-  } catch (error) {
-    throw wrap(`topic ${JSON.stringify(topic)}`, error);
-  }
+  const shown = `envelope topic ${JSON.stringify(topic)}`;
+  if (topic === '') throw invalidArgument(`${shown}: must not be empty`);
+  if (!topic.startsWith('/')) throw invalidArgument(`${shown}: must start with '/'`);
+  if (topic === '/') throw invalidArgument(`${shown}: must have at least one component`);
+  for (const component of topic.slice(1).split('/'))
+    try {
+      checkIdentifier(component);
+    } catch (error) {
+      throw wrap(`${shown}: failed validation on component ${JSON.stringify(component)}`, error);
+    }
 }

@@ -1,9 +1,8 @@
-/** Container records in the database. */
+/** Container records in the database. The words of errors are containerd's, which its clients show. */
 import type { NamespacedContext } from '../../base/context.ts';
-import { alreadyExists, ContainerdError, invalidArgument } from '../../base/errors.ts';
-import { applyMask } from '../../base/field-mask.ts';
-import type { ContainerId, Namespace } from '../../base/identifiers.ts';
-import { checkLabels, labelOf, withLabel, withoutEmptyLabels } from '../../base/labels.ts';
+import { alreadyExists, ContainerdError, invalidArgument, notFound, wrap } from '../../base/errors.ts';
+import type { ContainerId } from '../../base/identifiers.ts';
+import { checkLabels, withoutEmptyLabels } from '../../base/labels.ts';
 import { now } from '../../base/time.ts';
 import { anyToWire } from '../../wire/any.ts';
 import {
@@ -11,19 +10,15 @@ import {
   ContainerDeleteSchema,
   ContainerUpdateSchema,
 } from '../../wire/gen/containerd/events/container_pb.js';
-import type { Container, ContainerStore, NewContainer } from '../containers/container-store.ts';
-import { mapField, parseFilters } from '../filters/filter.ts';
 import {
-  any,
-  anyColumns,
-  extensions,
-  extensionsColumn,
-  instant,
-  labels,
-  maskExtension,
-  text,
-} from './columns.ts';
+  type Container,
+  type ContainerStore,
+  containerNotFound,
+  type NewContainer,
+} from '../containers/container-store.ts';
+import { any, anyColumns, extensions, extensionsColumn, instant, labels, text } from './columns.ts';
 import type { Row, Sql } from './database.ts';
+import { maskRecord, RecordTable } from './record-table.ts';
 import { ensureNamespace, publishEvent, type StoreDependencies } from './store-base.ts';
 
 export class MetadataContainerStore implements ContainerStore {
@@ -33,30 +28,26 @@ export class MetadataContainerStore implements ContainerStore {
     this.#dependencies = dependencies;
   }
 
-  async get(ctx: NamespacedContext, id: ContainerId): Promise<Container> {
-    return this.#dependencies.database.read((sql) => require(sql, ctx, id));
+  async get({ namespace }: NamespacedContext, id: ContainerId): Promise<Container> {
+    const found = this.#dependencies.database.read((sql) => table.find(sql, namespace, id));
+    if (found === undefined) throw containerNotFound(namespace, id);
+    return found;
   }
 
-  async list(ctx: NamespacedContext, filters: readonly string[]): Promise<Container[]> {
-    const passes = parseFilters(filters);
-    return this.#dependencies.database.read((sql) => {
-      const containers: Container[] = [];
-      for (const row of sql.iterate(
-        'SELECT * FROM containers WHERE namespace = ? ORDER BY id',
-        ctx.namespace,
-      )) {
-        const container = containerOf(row);
-        if (passes((path) => field(container, path))) containers.push(container);
-      }
-      return containers;
-    });
+  async list({ namespace }: NamespacedContext, filters: readonly string[]): Promise<Container[]> {
+    return this.#dependencies.database.read((sql) => table.list(sql, namespace, filters));
   }
 
   async create(ctx: NamespacedContext, container: NewContainer): Promise<Container> {
     const at = now();
-    const created = checked({ ...container, createdAt: at, updatedAt: at });
+    const created = checked('create container failed validation', {
+      ...container,
+      createdAt: at,
+      updatedAt: at,
+    });
     await this.#dependencies.database.write((sql) => {
-      if (find(sql, ctx, container.id) !== undefined) throw alreadyExists('container', container.id);
+      if (table.find(sql, ctx.namespace, container.id) !== undefined)
+        throw alreadyExists('container', container.id);
       ensureNamespace(sql, ctx.namespace);
       put(sql, ctx, created);
     });
@@ -76,8 +67,10 @@ export class MetadataContainerStore implements ContainerStore {
     paths: readonly string[],
   ): Promise<Container> {
     const updated = await this.#dependencies.database.write((sql) => {
-      const current = require(sql, ctx, container.id);
-      const next = checked({ ...masked(current, container, paths), updatedAt: now() });
+      const current = table.find(sql, ctx.namespace, container.id);
+      if (current === undefined) throw notFound('container', container.id);
+      const changed = { ...masked(current, container, paths), updatedAt: now() };
+      const next = checked('update failed validation', changed);
       put(sql, ctx, next);
       return next;
     });
@@ -94,28 +87,11 @@ export class MetadataContainerStore implements ContainerStore {
 
   async delete(ctx: NamespacedContext, id: ContainerId): Promise<void> {
     await this.#dependencies.database.write((sql) => {
-      require(sql, ctx, id);
-      sql.run('DELETE FROM containers WHERE namespace = ? AND id = ?', ctx.namespace, id);
+      if (!table.drop(sql, ctx.namespace, id)) throw new ContainerdError('NotFound', `container ${id}`);
     });
     this.#dependencies.changes.deleted();
     await publishEvent(this.#dependencies, ctx, '/containers/delete', ContainerDeleteSchema, { id });
   }
-}
-
-/** In containerd's words, which its clients show. */
-const containerNotFound = (namespace: Namespace, id: ContainerId): ContainerdError =>
-  new ContainerdError(
-    'NotFound',
-    `container ${JSON.stringify(id)} in namespace ${JSON.stringify(namespace)}`,
-  );
-
-const find = (sql: Sql, ctx: NamespacedContext, id: ContainerId): Row | undefined =>
-  sql.get('SELECT * FROM containers WHERE namespace = ? AND id = ?', ctx.namespace, id);
-
-function require(sql: Sql, ctx: NamespacedContext, id: ContainerId): Container {
-  const row = find(sql, ctx, id);
-  if (row === undefined) throw containerNotFound(ctx.namespace, id);
-  return containerOf(row);
 }
 
 const containerOf = (row: Row): Container => ({
@@ -132,81 +108,67 @@ const containerOf = (row: Row): Container => ({
   updatedAt: instant(row, 'updated_at'),
 });
 
-function put(sql: Sql, ctx: NamespacedContext, container: Container): void {
-  sql.run(
-    `INSERT OR REPLACE INTO containers
-     (namespace, id, image, runtime, options_url, options, spec_url, spec, snapshotter, snapshot_key, extensions,
-      sandbox, labels, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-    ctx.namespace,
-    container.id,
-    container.image,
-    container.runtime.name,
-    ...anyColumns(container.runtime.options),
-    ...anyColumns(container.spec),
-    container.snapshotter,
-    container.snapshotKey,
-    extensionsColumn(container.extensions),
-    container.sandbox,
-    JSON.stringify(container.labels),
-    container.createdAt,
-    container.updatedAt,
-  );
+const table = new RecordTable<Container>({
+  table: 'containers',
+  read: containerOf,
+  field: ({ runtime, image }, [first, second]) => {
+    if (first === 'runtime') return second === 'name' ? runtime.name : undefined;
+    return first === 'image' && image !== '' ? image : undefined;
+  },
+});
+
+function put(sql: Sql, { namespace }: NamespacedContext, container: Container): void {
+  const [optionsUrl, options] = anyColumns(container.runtime.options);
+  const [specUrl, spec] = anyColumns(container.spec);
+  table.put(sql, {
+    namespace,
+    id: container.id,
+    image: container.image,
+    runtime: container.runtime.name,
+    options_url: optionsUrl,
+    options,
+    spec_url: specUrl,
+    spec,
+    snapshotter: container.snapshotter,
+    snapshot_key: container.snapshotKey,
+    extensions: extensionsColumn(container.extensions),
+    sandbox: container.sandbox,
+    labels: JSON.stringify(container.labels),
+    created_at: container.createdAt,
+    updated_at: container.updatedAt,
+  });
 }
 
 /** Errors: InvalidArgument. */
-function checked(container: Container): Container {
-  const what = `container ${JSON.stringify(container.id)}`;
-  if (container.runtime.name === '') throw invalidArgument(`${what}: Runtime.Name must be set`);
-  if (container.spec === undefined) throw invalidArgument(`${what}: Spec must be set`);
+function checked(doing: string, container: Container): Container {
+  const refuse = (reason: string): never => {
+    throw invalidArgument(`${doing}: ${reason}`);
+  };
+  if (Object.hasOwn(container.extensions, '')) refuse('container.Extension keys must not be zero-length');
+  if (container.runtime.name === '') refuse('container.Runtime.Name must be set');
+  if (container.spec === undefined) refuse('container.Spec must be set');
   if (container.snapshotKey !== '' && container.snapshotter === '')
-    throw invalidArgument(`${what}: Snapshotter must be set if SnapshotKey is set`);
-  if (Object.hasOwn(container.extensions, ''))
-    throw invalidArgument(`${what}: extension keys must not be empty`);
-  checkLabels(container.labels);
+    refuse('container.Snapshotter must be set if container.SnapshotKey is set');
+  try {
+    checkLabels(container.labels, 'containers.Labels');
+  } catch (error) {
+    throw wrap(doing, error);
+  }
   return { ...container, labels: withoutEmptyLabels(container.labels) };
 }
 
 function masked(current: Container, given: NewContainer, paths: readonly string[]): Container {
-  const what = `container ${JSON.stringify(given.id)}`;
+  const { spec, image, snapshotKey } = given;
   if (paths.length === 0) {
     if (given.snapshotter !== current.snapshotter)
-      throw invalidArgument(`${what}: Snapshotter field is immutable`);
+      throw invalidArgument('container.Snapshotter field is immutable');
     if (given.runtime.name !== current.runtime.name)
-      throw invalidArgument(`${what}: Runtime.Name field is immutable`);
-    const { labels: nextLabels, spec, extensions: nextExtensions, image, snapshotKey } = given;
-    return { ...current, labels: nextLabels, spec, extensions: nextExtensions, image, snapshotKey };
+      throw invalidArgument('container.Runtime.Name field is immutable');
+    return { ...current, labels: given.labels, spec, extensions: given.extensions, image, snapshotKey };
   }
-  let next = current;
-  const set = (change: Partial<Container>) => (): void => {
-    next = { ...next, ...change };
-  };
-  applyMask(what, paths, {
-    labels: {
-      whole: set({ labels: given.labels }),
-      entry: (key) => set({ labels: withLabel(next.labels, key, labelOf(given.labels, key) ?? '') })(),
-    },
-    spec: { whole: set({ spec: given.spec }) },
-    extensions: {
-      whole: set({ extensions: given.extensions }),
-      entry: (key) => set({ extensions: maskExtension(next.extensions, given.extensions, key) })(),
-    },
-    image: { whole: set({ image: given.image }) },
-    snapshotkey: { whole: set({ snapshotKey: given.snapshotKey }) },
+  return maskRecord(JSON.stringify(given.id), current, given, paths, {
+    spec: { spec },
+    image: { image },
+    snapshotkey: { snapshotKey },
   });
-  return next;
-}
-
-function field(container: Container, path: readonly string[]): string | undefined {
-  switch (path[0]) {
-    case 'id':
-      return container.id;
-    case 'runtime':
-      return path[1] === 'name' ? container.runtime.name : undefined;
-    case 'image':
-      return container.image === '' ? undefined : container.image;
-    case 'labels':
-      return mapField(container.labels, path);
-    default:
-      return undefined;
-  }
 }

@@ -4,12 +4,18 @@
  */
 import type { NamespacedContext } from '../../base/context.ts';
 import type { Digest } from '../../base/digest.ts';
-import { alreadyExists, failedPrecondition, hasCode, invalidArgument } from '../../base/errors.ts';
+import { failedPrecondition, hasCode, invalidArgument } from '../../base/errors.ts';
 import type { IngestRef, Namespace } from '../../base/identifiers.ts';
 import { checkLabels, withoutEmptyLabels } from '../../base/labels.ts';
 import { now } from '../../base/time.ts';
 import { ContentCreateSchema } from '../../wire/gen/containerd/events/content_pb.js';
-import type { CommitOptions, ContentWriter, IngestStatus } from '../content/content-store.ts';
+import {
+  type CommitOptions,
+  type ContentWriter,
+  contentExists,
+  type IngestStatus,
+  sizeMismatch,
+} from '../content/content-store.ts';
 import { LocalWriter } from '../content/local-writer.ts';
 import { type ContentDependencies, dropIngest } from './content-dependencies.ts';
 import { ensureNamespace, joinLease, publishEvent, requireLease } from './store-base.ts';
@@ -74,7 +80,7 @@ export class NamespacedWriter implements ContentWriter {
     const labels = withoutEmptyLabels(options.labels ?? {});
     const { database, blobGate, changes } = this.#dependencies;
     try {
-      checkLabels(labels);
+      checkLabels(labels, 'info.Labels');
       const { lease } = ctx;
       if (lease !== undefined) database.read((sql) => requireLease(sql, ctx.namespace, lease));
       using _gate = await blobGate.acquire(this.digest());
@@ -96,7 +102,7 @@ export class NamespacedWriter implements ContentWriter {
         );
         return rows === 0;
       });
-      if (existed) throw alreadyExists('content', digest);
+      if (existed) throw contentExists(digest);
       changes.written();
       await publishEvent(this.#dependencies, ctx, '/content/create', ContentCreateSchema, {
         digest,
@@ -124,7 +130,7 @@ export class NamespacedWriter implements ContentWriter {
     if (this.#source instanceof LocalWriter) return this.#source.commit(options);
     const { digest, sizeBytes } = this.#source;
     if (options.sizeBytes !== undefined && options.sizeBytes > 0 && options.sizeBytes !== sizeBytes)
-      throw failedPrecondition(`unexpected commit size ${sizeBytes}, expected ${options.sizeBytes}`);
+      throw sizeMismatch(this.#state.ref, sizeBytes, options.sizeBytes);
     if (options.expected !== undefined && options.expected !== digest)
       throw failedPrecondition(`unexpected commit digest ${digest}, expected ${options.expected}`);
     const { local } = this.#dependencies;

@@ -10,7 +10,7 @@
  */
 import { checkSignal, type NamespacedContext } from '../../base/context.ts';
 import type { Digest } from '../../base/digest.ts';
-import { alreadyExists, hasCode, notFound } from '../../base/errors.ts';
+import { hasCode } from '../../base/errors.ts';
 import { maskLabels } from '../../base/field-mask.ts';
 import type { IngestRef } from '../../base/identifiers.ts';
 import { checkLabels, type Labels } from '../../base/labels.ts';
@@ -22,8 +22,10 @@ import {
   type ContentReader,
   type ContentStore,
   type ContentWriter,
+  contentExists,
   contentNotFound,
   type IngestStatus,
+  ingestNotFound,
   type WriterOptions,
 } from '../content/content-store.ts';
 import { RefLocks } from '../content/ref-locks.ts';
@@ -68,10 +70,10 @@ export class MetadataContentStore implements ContentStore {
       const current = requireContent(sql, ctx, info.digest);
       const next = {
         ...current,
-        labels: maskLabels(`content ${info.digest}`, current.labels, info.labels, paths),
+        labels: maskLabels(`content info ${JSON.stringify(info.digest)}`, current.labels, info.labels, paths),
         updatedAt: now(),
       };
-      checkLabels(next.labels);
+      checkLabels(next.labels, 'info.Labels');
       sql.run(
         'UPDATE content SET labels = ?, updated_at = ? WHERE namespace = ? AND digest = ?',
         JSON.stringify(next.labels),
@@ -125,7 +127,7 @@ export class MetadataContentStore implements ContentStore {
   async status(ctx: NamespacedContext, ref: IngestRef): Promise<IngestStatus> {
     const row = this.#dependencies.database.read((sql) => findIngest(sql, ctx, ref));
     const status = row === undefined ? undefined : await this.#statusOf(row);
-    if (status === undefined) throw notFound('ingest', ref);
+    if (status === undefined) throw ingestNotFound(ref);
     return status;
   }
 
@@ -147,7 +149,7 @@ export class MetadataContentStore implements ContentStore {
     using cleanup = new DisposableStack();
     const lock = cleanup.use(this.#locks.acquire(`${ctx.namespace} ${options.ref}`, options.ref));
     const plan = await this.#dependencies.database.write((sql) => this.#planIngest(sql, ctx, options));
-    if (plan.kind === 'exists') throw alreadyExists('content', options.expected ?? '');
+    if (plan.kind === 'exists') throw contentExists(options.expected as Digest);
     this.#dependencies.changes.written();
     const { backendRef } = plan;
     const source =
@@ -167,7 +169,7 @@ export class MetadataContentStore implements ContentStore {
   async abort(ctx: NamespacedContext, ref: IngestRef): Promise<void> {
     const backendRef = await this.#dependencies.database.write((sql) => {
       const row = findIngest(sql, ctx, ref);
-      if (row === undefined) throw notFound('ingest', ref);
+      if (row === undefined) throw ingestNotFound(ref);
       dropIngest(sql, ctx, ref);
       return text(row, 'backend_ref') as IngestRef;
     });

@@ -2,7 +2,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { NamespacedContext } from '../../base/context.ts';
 import type { Digest } from '../../base/digest.ts';
-import { alreadyExists, invalidArgument, notFound } from '../../base/errors.ts';
+import { alreadyExists, ContainerdError, invalidArgument, notFound } from '../../base/errors.ts';
 import { applyMask } from '../../base/field-mask.ts';
 import type { ImageName } from '../../base/identifiers.ts';
 import { checkLabels, type Labels, labelOf, withLabel, withoutEmptyLabels } from '../../base/labels.ts';
@@ -89,7 +89,10 @@ export class MetadataImageStore implements ImageStore {
     await this.#dependencies.database.write((sql) => {
       const current = require(sql, ctx, name);
       if (target !== undefined && current.target.digest !== target)
-        throw notFound('image', `${name} with target ${target}`);
+        throw new ContainerdError(
+          'NotFound',
+          `image ${JSON.stringify(name)} has target ${current.target.digest}, not ${target}`,
+        );
       sql.run('DELETE FROM images WHERE namespace = ? AND name = ?', ctx.namespace, name);
     });
     this.#dependencies.changes.deleted();
@@ -143,12 +146,10 @@ function put(sql: Sql, ctx: NamespacedContext, image: Image): void {
 /** Errors: InvalidArgument. */
 function checked(image: Omit<Image, 'updatedAt'> & { updatedAt: Image['updatedAt'] }): Image {
   const { name, target, createdAt, updatedAt } = image;
-  if (name === '') throw invalidArgument('image name must not be empty');
-  if (target.mediaType === '')
-    throw invalidArgument(`image ${JSON.stringify(name)}: target media type must be set`);
-  if (!(target.sizeBytes > 0))
-    throw invalidArgument(`image ${JSON.stringify(name)}: target size must be > 0`);
-  checkLabels(image.labels);
+  if (name === '') throw invalidArgument('Image.Name required');
+  if (target.mediaType === '') throw invalidArgument('Target.MediaType must be set');
+  if (!(target.sizeBytes > 0)) throw invalidArgument('Target.Size must be greater than zero');
+  checkLabels(image.labels, 'image.Labels');
   const annotations = withoutEmptyLabels(target.annotations ?? {});
   return {
     name,

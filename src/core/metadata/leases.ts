@@ -1,7 +1,7 @@
 /** Leases in the database. A resource may be named before it exists, and is not looked at. */
 import { randomBytes } from 'node:crypto';
 import type { NamespacedContext } from '../../base/context.ts';
-import { parseDigest } from '../../base/digest.ts';
+import { digestFault } from '../../base/digest.ts';
 import { alreadyExists, invalidArgument, unimplemented } from '../../base/errors.ts';
 import type { LeaseId } from '../../base/identifiers.ts';
 import { checkLabels, type Labels, withoutEmptyLabels } from '../../base/labels.ts';
@@ -28,7 +28,7 @@ export class MetadataLeaseManager implements LeaseManager {
       createdAt,
       labels: withoutEmptyLabels(given),
     };
-    checkLabels(lease.labels);
+    checkLabels(lease.labels, 'lease.Labels');
     await this.#dependencies.database.write((sql) => {
       const { changes } = sql.run(
         'INSERT OR IGNORE INTO leases (namespace, id, labels, created_at) VALUES (?, ?, ?, ?)',
@@ -125,10 +125,11 @@ function checkResource({ type, id }: LeaseResource): void {
         throw invalidArgument(`invalid resource type ${shown}: name the snapshotter, as snapshots/overlayfs`);
       break;
     default:
-      throw unimplemented(`resource type ${shown} not supported yet`);
+      throw unimplemented(`resource type ${type} not supported yet`);
   }
   if (id === '') throw invalidArgument(`resource id of type ${shown} must not be empty`);
-  if (kind === 'content') parseDigest(id);
+  const fault = kind === 'content' ? digestFault(id) : undefined;
+  if (fault !== undefined) throw invalidArgument(`invalid content resource id ${id}: ${fault}`);
 }
 
 function field(lease: Lease, path: readonly string[]): string | undefined {

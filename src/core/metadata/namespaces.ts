@@ -1,7 +1,7 @@
 /** Namespaces in the database. Leases, ingests and sandboxes do not keep one from being deleted: they go with it. */
 import { type Context, type NamespacedContext, withNamespace } from '../../base/context.ts';
-import { alreadyExists, failedPrecondition, invalidArgument, notFound } from '../../base/errors.ts';
-import { applyMask } from '../../base/field-mask.ts';
+import { alreadyExists, failedPrecondition, notFound } from '../../base/errors.ts';
+import { applyMask, cannotUpdate } from '../../base/field-mask.ts';
 import type { Namespace } from '../../base/identifiers.ts';
 import { checkLabels, type Labels, labelOf, withLabel, withoutEmptyLabels } from '../../base/labels.ts';
 import {
@@ -32,7 +32,7 @@ export class MetadataNamespaceStore implements NamespaceStore {
 
   async create(ctx: Context, record: NamespaceRecord): Promise<NamespaceRecord> {
     const created = { name: record.name, labels: withoutEmptyLabels(record.labels) };
-    checkLabels(created.labels);
+    checkLabels(created.labels, 'namespace.Labels');
     await this.#dependencies.database.write((sql) => {
       if (find(sql, record.name) !== undefined) throw alreadyExists('namespace', record.name);
       put(sql, created);
@@ -48,7 +48,7 @@ export class MetadataNamespaceStore implements NamespaceStore {
   }
 
   async update(ctx: Context, record: NamespaceRecord, paths: readonly string[]): Promise<NamespaceRecord> {
-    checkLabels(record.labels);
+    checkLabels(record.labels, 'namespace.Labels');
     const updated = await this.#dependencies.database.write((sql) => {
       const row = find(sql, record.name);
       const current = row === undefined ? {} : labelsOf(row);
@@ -111,18 +111,13 @@ function put(sql: Sql, { name, labels }: NamespaceRecord): void {
 }
 
 /** Here a plain `labels` is refused, as containerd does. */
-function maskNamespace(
-  { name, labels: given }: NamespaceRecord,
-  current: Labels,
-  paths: readonly string[],
-): Labels {
+function maskNamespace({ labels: given }: NamespaceRecord, current: Labels, paths: readonly string[]): Labels {
   if (paths.length === 0) return withoutEmptyLabels(given);
   let labels = current;
-  const what = `namespace ${JSON.stringify(name)}`;
-  applyMask(what, paths, {
+  applyMask('', paths, {
     labels: {
       whole: () => {
-        throw invalidArgument(`cannot update "labels" field on ${what}: name one as labels.KEY`);
+        throw cannotUpdate('labels', '');
       },
       entry: (key) => {
         labels = withLabel(labels, key, labelOf(given, key) ?? '');

@@ -46,7 +46,7 @@ export class SnapshotCreation {
       target !== undefined &&
       (await database.write((sql) => leaseSnapshot(sql, ctx, backend.name, target)))
     )
-      throw alreadyExists('snapshot', target);
+      throw alreadyExists('target snapshot', target);
     const backendKey = `${ctx.namespace}/${await sequence.next()}/${key}` as SnapshotKey;
     using _busy = keys.hold(backendKey);
     await using _adopting = target === undefined ? undefined : await keys.pausePruning();
@@ -63,7 +63,7 @@ export class SnapshotCreation {
     } catch (error) {
       if (target === undefined || !hasCode(error, 'AlreadyExists')) throw error;
       await this.#adopt(ctx, { target, parent, backendParent, labels });
-      throw alreadyExists('snapshot', target);
+      throw alreadyExists('target snapshot', target);
     }
     try {
       await database.write((sql) => {

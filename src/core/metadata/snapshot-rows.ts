@@ -38,14 +38,17 @@ export const findSnapshot = (
     key,
   );
 
-/** In containerd's words, which its clients show. */
-export const absentSnapshot = (kind: string, key: SnapshotKey): ContainerdError =>
-  new ContainerdError('NotFound', `${kind} ${key} does not exist`);
+/** In containerd's words, which its clients show; so is the next. */
+export const absentSnapshot = (key: string): ContainerdError =>
+  new ContainerdError('NotFound', `snapshot ${key} does not exist`);
+
+export const absentParent = (key: SnapshotKey): ContainerdError =>
+  new ContainerdError('NotFound', `parent snapshot ${key} does not exist`);
 
 /** Errors: NotFound. */
 export function requireSnapshot(sql: Sql, namespace: Namespace, snapshotter: string, key: SnapshotKey): Row {
   const row = findSnapshot(sql, namespace, snapshotter, key);
-  if (row === undefined) throw absentSnapshot('snapshot', key);
+  if (row === undefined) throw absentSnapshot(key);
   return row;
 }
 

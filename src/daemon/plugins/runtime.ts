@@ -34,7 +34,7 @@ export function runtime({ platform, configuration }: BuiltinDependencies): Plugi
     ...shimManager,
     requires: [],
     config: noConfig,
-    init: ({ stateDir }) => ({ program, directory: stateDir() }),
+    init: ({ stateDir }) => ({ program, directory: stateDir(), besideDir: binDir }),
   });
 
   const task = definePlugin({

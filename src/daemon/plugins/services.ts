@@ -5,13 +5,14 @@
 import path from 'node:path';
 import { noConfig } from '../../core/plugins/config-table.ts';
 import type { Plugin, PluginContext, PluginToken } from '../../core/plugins/plugin.ts';
+import { runtimeInfo } from '../../core/runtime/runtime-info.ts';
 import { containersService } from '../../services/containers.ts';
 import { contentService } from '../../services/content.ts';
 import { diffService } from '../../services/diff.ts';
 import { eventsService } from '../../services/events.ts';
 import { healthService } from '../../services/health.ts';
 import { imagesService } from '../../services/images.ts';
-import { introspectionService } from '../../services/introspection.ts';
+import { type IntrospectionServiceDependencies, introspectionService } from '../../services/introspection.ts';
 import { leasesService } from '../../services/leases.ts';
 import { namespacesService } from '../../services/namespaces.ts';
 import { runtimeService } from '../../services/runtime.ts';
@@ -38,8 +39,10 @@ import {
   type RpcServices,
   sandboxStore,
   serviceType,
+  shimManager,
   snapshotsNoun,
   streamManager,
+  taskManager,
   tasksNoun,
   transferLocal,
 } from './tokens.ts';
@@ -50,7 +53,11 @@ const noun = <Instance>(
   from: (plugin: PluginContext<undefined>) => Instance,
 ): Plugin => definePlugin({ ...token, requires: [metadata.type], config: noConfig, init: from });
 
-const served = (id: string, make: (plugin: PluginContext<undefined>) => RpcServices): Plugin =>
+const served = (
+  id: string,
+  make: (plugin: PluginContext<undefined>) => RpcServices,
+  alsoRequires: Plugin['requires'] = [],
+): Plugin =>
   definePlugin({
     type: grpcType.type,
     id,
@@ -62,12 +69,13 @@ const served = (id: string, make: (plugin: PluginContext<undefined>) => RpcServi
       sandboxStore.type,
       streamManager.type,
       transferLocal.type,
+      ...alsoRequires,
     ],
     config: noConfig,
     init: make,
   });
 
-export const services = ({ pluginRecords }: BuiltinDependencies): Plugin[] => [
+export const services = ({ platform, pluginRecords }: BuiltinDependencies): Plugin[] => [
   noun(contentNoun, ({ get }) => get(metadata).content),
   noun(namespacesNoun, ({ get }) => get(metadata).namespaces),
   noun(imagesNoun, ({ get }) => get(metadata).images),
@@ -92,10 +100,21 @@ export const services = ({ pluginRecords }: BuiltinDependencies): Plugin[] => [
     const events = get(eventExchange);
     return { grpc: [eventsService({ events })], ttrpc: [ttrpcEventsService({ events })] };
   }),
-  served('introspection', ({ rootDir }) => {
-    const uuidPath = path.join(rootDir(), 'uuid');
-    return { grpc: [introspectionService({ plugins: pluginRecords, deprecations: () => [] }, { uuidPath })] };
-  }),
+  served(
+    'introspection',
+    ({ get, rootDir }) => {
+      const { program: shim, besideDir } = get(shimManager);
+      const { processes } = platform;
+      const pluginInfo: IntrospectionServiceDependencies['pluginInfo'] = (ctx, { type, id }, options) =>
+        type === taskManager.type && id === taskManager.id
+          ? runtimeInfo({ processes }, { shim, besideDir }, ctx, options)
+          : undefined;
+      const uuidPath = path.join(rootDir(), 'uuid');
+      const known = { plugins: pluginRecords, deprecations: () => [], pluginInfo };
+      return { grpc: [introspectionService(known, { uuidPath })] };
+    },
+    [shimManager.type],
+  ),
   served('streaming', ({ get }) => ({ grpc: [streamingService({ streams: get(streamManager) })] })),
   served('transfer', ({ get }) => ({
     grpc: [transferService({ transfers: get(transferLocal), streams: get(streamManager) })],

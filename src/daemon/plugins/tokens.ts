@@ -37,7 +37,12 @@ export const sandboxStore: PluginToken<SandboxStore> = {
 
 export const taskManager: PluginToken<TaskManager> = { type: 'io.containerd.runtime.v2', id: 'task' };
 /** How the built-in shim is run, and its directory. */
-export const shimManager: PluginToken<{ readonly program: ShimProgram; readonly directory: string }> = {
+export const shimManager: PluginToken<{
+  readonly program: ShimProgram;
+  readonly directory: string;
+  /** Directory beside which shims are looked for. */
+  readonly besideDir: string;
+}> = {
   type: 'io.containerd.shim.v1',
   id: 'manager',
 };

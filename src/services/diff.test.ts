@@ -1,0 +1,17 @@
+/** The diff service over a real socket: which differ is asked. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Diff } from '../wire/gen/containerd/services/diff/v1/diff_pb.js';
+import { hello, inside, rejectsWith, ServiceFixture } from './service-fixture.suite.ts';
+
+test('diff: the first differ that takes it', async () => {
+  await using services = await ServiceFixture.make();
+  const { connection } = services;
+  const diff = connection.client(Diff);
+  const layer = { digest: hello, size: 5n, mediaType: 'x/y' };
+  const { applied } = await diff.apply({ diff: layer }, inside);
+  assert.equal(applied?.mediaType, 'application/vnd.oci.image.layer.v1.tar');
+  assert.equal((await diff.diff({ mediaType: 'z' }, inside)).diff?.mediaType, 'z');
+  await rejectsWith(diff.apply({}, inside), 'InvalidArgument');
+  await rejectsWith(diff.diff({}), 'FailedPrecondition');
+});
