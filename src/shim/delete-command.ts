@@ -13,6 +13,7 @@ import { DeleteResponseSchema } from '../wire/gen/containerd/runtime/task/v3/shi
 import { timestampOf } from '../wire/timestamps.ts';
 import type { ShimArguments } from './arguments.ts';
 import { forgetContainer, loadContainer } from './bundle/state-file.ts';
+import { forgetHeld } from './held-directory.ts';
 import { defaultRuncRoot } from './process/options.ts';
 import { Runc } from './runc/runc.ts';
 import { deleteWords } from './runc/runc-arguments.ts';
@@ -39,6 +40,7 @@ export async function deleteCommand(args: ShimArguments, log: Logger): Promise<U
   // The root filesystem, and exit codes that are kept for a later shim, which finds nothing to take over now.
   unmountAll(platform, bundle, { lazy: true });
   forgetContainer(bundle);
+  if (saved !== undefined) forgetHeld(platform, saved.heldIn, saved);
   const exit = saved?.init.exit;
   return toBinary(
     DeleteResponseSchema,

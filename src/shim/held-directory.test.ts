@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { hasCode } from '../base/errors.ts';
 import { selectPlatform } from '../platform/select.ts';
-import { HeldDirectory } from './held-directory.ts';
+import { forgetHeld, HeldDirectory } from './held-directory.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'gantry-held-'));
 after(() => rmSync(root, { recursive: true, force: true }));
@@ -51,4 +51,19 @@ test('one shim at a time, and nothing stays of an empty one', async () => {
     await assert.rejects(HeldDirectory.open(platform, path), (error) => hasCode(error, 'FailedPrecondition'));
   }
   assert.equal(existsSync(path), false);
+});
+
+test('links of a shim that is gone are taken away one by one, and the directory with the last', async () => {
+  const path = join(root, 'four');
+  const held = await HeldDirectory.open(platform, path);
+  for (const one of [first, second]) held.hold(one, {});
+  forgetHeld(platform, path, first);
+  assert.deepEqual(held.list(), [second]);
+  forgetHeld(platform, path, second);
+  assert.equal(existsSync(path), true, 'a shim still has it');
+  held.hold(first, {});
+  held[Symbol.dispose]();
+  forgetHeld(platform, path, first);
+  assert.equal(existsSync(path), false);
+  forgetHeld(platform, path, first);
 });

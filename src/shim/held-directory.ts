@@ -51,11 +51,7 @@ export class HeldDirectory implements Disposable {
 
   /** Everything that a shim before us held. Names that hold no link are none of ours. */
   list(): Held[] {
-    return directories(this.path).flatMap((namespace) =>
-      readdirSync(join(this.path, namespace), { withFileTypes: true })
-        .filter((entry) => entry.isSymbolicLink())
-        .map(({ name: id }) => ({ namespace, id, bundle: readlinkSync(join(this.path, namespace, id)) })),
-    );
+    return linksIn(this.path);
   }
 
   /** `owner` is who lets go of it later. Replaces a link that is there. */
@@ -88,6 +84,26 @@ export class HeldDirectory implements Disposable {
     if (this.list().length === 0) rmSync(this.path, { recursive: true, force: true });
     this.#lock[Symbol.dispose]();
   }
+}
+
+/** Takes a link away for a shim that is gone, and the directory when it was the last. */
+export function forgetHeld(
+  { files }: Pick<Platform, 'files'>,
+  path: string,
+  held: Omit<Held, 'bundle'>,
+): void {
+  if (!existsSync(path)) return;
+  rmSync(join(path, held.namespace, held.id), { force: true });
+  using lock = files.tryLock(join(path, lockName));
+  if (lock !== undefined && linksIn(path).length === 0) rmSync(path, { recursive: true, force: true });
+}
+
+function linksIn(path: string): Held[] {
+  return directories(path).flatMap((namespace) =>
+    readdirSync(join(path, namespace), { withFileTypes: true })
+      .filter((entry) => entry.isSymbolicLink())
+      .map(({ name: id }) => ({ namespace, id, bundle: readlinkSync(join(path, namespace, id)) })),
+  );
 }
 
 const directories = (path: string): string[] =>

@@ -40,14 +40,20 @@ import { until } from './until.ts';
 const SIGKILL = 9;
 const namespace = 'shim-lab';
 const program = new URL('../../src/shim/main.ts', import.meta.url).pathname;
-const applets = ['sh', 'cat', 'echo', 'sleep', 'true', 'seq', 'usleep'];
+const applets = ['sh', 'cat', 'echo', 'sleep', 'true', 'seq', 'tail', 'usleep'];
 
 export interface MakeOptions {
   readonly stdin?: string;
   readonly stdout?: string;
   readonly terminal?: boolean;
+  /** Limit of its cgroup. */
+  readonly memoryBytes?: number;
   /** Program in the place of runc. */
   readonly runc?: string;
+}
+
+export interface BundleOptions extends Pick<MakeOptions, 'terminal' | 'memoryBytes'> {
+  readonly annotations?: Readonly<Record<string, string>>;
 }
 
 export class ShimLab implements AsyncDisposable {
@@ -188,19 +194,22 @@ export class ShimLab implements AsyncDisposable {
     return join(this.root, id);
   }
 
-  makeBundle(args: readonly string[], options: { terminal?: boolean; annotations?: object } = {}): string {
+  makeBundle(args: readonly string[], options: BundleOptions = {}): string {
     this.#made += 1;
     const id = `lab${this.#made}x`;
     mkdirSync(join(this.bundle(id), 'rootfs'), { recursive: true });
-    const spec = makeSpec({ id, namespace, args, terminal: options.terminal ?? false });
-    const text = JSON.stringify({ ...spec, annotations: options.annotations });
+    const { terminal = false, annotations, memoryBytes } = options;
+    const spec = makeSpec({ id, namespace, args, terminal });
+    const resources = { ...spec.linux?.resources, memory: { limit: memoryBytes } };
+    const linux = memoryBytes === undefined ? spec.linux : { ...spec.linux, resources };
+    const text = JSON.stringify({ ...spec, linux, annotations });
     writeFileSync(join(this.bundle(id), 'config.json'), text);
     return id;
   }
 
   /** What a create of the bundle asks for. */
   request(id: string, options: MakeOptions = {}) {
-    const { runc, ...io } = options;
+    const { runc, memoryBytes: _, ...io } = options;
     return {
       id,
       bundle: this.bundle(id),

@@ -5,6 +5,7 @@ import { closeSync, existsSync, openSync, readdirSync, readFileSync, writeFileSy
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { hasCode } from '../../src/base/errors.ts';
+import { loadContainer } from '../../src/shim/bundle/state-file.ts';
 import { anyFromWire, anyToWire, jsonTypeUrls, packJson } from '../../src/wire/any.ts';
 import { Task } from '../../src/wire/gen/containerd/runtime/task/v3/shim_pb.js';
 import { Status } from '../../src/wire/gen/containerd/types/task/task_pb.js';
@@ -364,6 +365,30 @@ describe('a shim that is killed, as root', { skip, timeout: 240_000 }, () => {
     if (state.status === Status.RUNNING) await lab.tasks.kill({ id, signal: SIGKILL });
     assert.ok([129, 137].includes(await lab.finish(id)));
     closeSync(out);
+  });
+
+  test('kills for want of memory are told when they happen, each by one shim only', async () => {
+    const hungry = 'until [ -e /dev/go ]; do usleep 10000; done; rm /dev/go; tail /dev/zero';
+    const id = await lab.run(['/bin/sh', '-c', `while :; do ${hungry}; done`], { memoryBytes: 16 << 20 });
+    const { pid } = await lab.tasks.state({ id });
+    const kills = (): number => lab.topics(id).filter((topic) => topic === 'oom').length;
+    const noted = (): number | undefined => loadContainer(lab.bundle(id))?.oomKills;
+    const go = (): void => writeFileSync(`/proc/${pid}/root/dev/go`, '');
+    go();
+    await until('the first kill is told', () => kills() === 1);
+    await until('that is noted', () => noted() === 1);
+    await lab.replace();
+    assert.equal(await stateOf(id), Status.RUNNING);
+    go();
+    await until('the second kill is told', () => kills() === 2);
+    await until('that is noted', () => noted() === 2);
+    await lab.kill();
+    go();
+    await until('the third kill has happened', () => !existsSync(`/proc/${pid}/root/dev/go`));
+    await lab.start();
+    await until('the third kill is told', () => kills() === 3);
+    assert.equal(await lab.finish(id, SIGKILL), 137);
+    assert.deepEqual(lab.topics(id), ['create', 'start', 'oom', 'oom', 'oom', 'exit init 137', 'delete']);
   });
 
   test('SIGUSR1: what it holds and what it is stuck in stands in its log', async () => {

@@ -82,6 +82,7 @@ function makeContainer(deps: ContainerDependencies, left: Left, saved: SavedCont
   });
   container.cgroup = cgroupFromSaved(saved.cgroup);
   container.paused = saved.paused;
+  container.oomKillsTold = saved.oomKills;
   return container;
 }
 
@@ -199,7 +200,7 @@ async function takeOver(container: Container, saved: SavedContainer, left: Left)
     watch(exec, (exited) => watchExec(container, exec, exited), savedOf.get(exec.id) as SavedProcess);
   watch(init, (exited) => watchInit(container, exited), saved.init);
   container.trySave();
-  if (init.phase !== 'stopped') watchOom(container, saved.oomKills);
+  if (init.phase !== 'stopped') watchOom(container);
   tellPaused(container);
   await Promise.all(over);
 }

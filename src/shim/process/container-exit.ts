@@ -72,15 +72,15 @@ export function announceExit(container: Container, process: TaskProcess, exit: P
   });
 }
 
-/** Tells of kills for want of memory when they happen; `seen` of them were told by a shim before us. */
-export function watchOom(container: Container, seen?: number): void {
+/** Tells of kills for want of memory when they happen, but for those that a shim before us told. */
+export function watchOom(container: Container): void {
   const { platform, log } = container.dependencies;
   const { cgroup, id } = container;
   if (cgroup === undefined) return;
   const onOom = (): void => announceOom(container);
   container.oom = new OomWatch(
     { cgroups: platform.cgroups, cgroup, onOom },
-    seen === undefined ? {} : { seen },
+    { seen: container.oomKillsTold },
   );
   try {
     container.oom.listen();
@@ -91,6 +91,9 @@ export function watchOom(container: Container, seen?: number): void {
 
 function announceOom(container: Container): void {
   const { events } = container.dependencies;
-  events.publish(container.namespace, '/tasks/oom', TaskOOMSchema, { containerId: container.id });
-  container.saveSoon();
+  const kills = container.oom?.seen ?? 0;
+  events.publish(container.namespace, '/tasks/oom', TaskOOMSchema, { containerId: container.id }, () => {
+    container.oomKillsTold = kills;
+    container.trySave();
+  });
 }

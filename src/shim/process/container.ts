@@ -70,6 +70,8 @@ export class Container {
   readonly execs = new Map<string, TaskProcess>();
   cgroup: CgroupPaths | undefined;
   oom: OomWatch | undefined;
+  /** Kills for want of memory that the daemon knows of. */
+  oomKillsTold = 0;
   paused = false;
   /** Starts a container that was made from a checkpoint: restore takes the place of start. */
   restore: (() => Promise<void>) | undefined;
@@ -331,7 +333,7 @@ export class Container {
       checkpoint: this.made.checkpoint,
       cgroup: savedCgroup(this.cgroup),
       paused: this.paused,
-      oomKills: this.oom?.seen ?? 0,
+      oomKills: this.oomKillsTold,
       init: this.init.saved(),
       execs: [...this.execs.values(), ...this.#leaving].map((exec) => exec.saved()),
     });
