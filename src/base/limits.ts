@@ -110,9 +110,11 @@ export const limits = {
   taskCheckpointMs: 600_000,
   /** What each step of an escalation is given to take effect. */
   escalationStepMs: 2_000,
-  /** A shim that takes over the containers of another, until it is ready; then once more after the pause. */
+  /** A shim that takes over the containers of another, until it is ready. */
   shimAdoptMs: 30_000,
-  shimAdoptPauseMs: 500,
+  /** Starts of a shim before its containers are given up, and the pauses between them, each twice the last. */
+  shimStarts: 4,
+  shimStartPauseMs: 100,
   /** How often a restarted daemon asks for a container that its shim is just making. */
   heldPollMs: 20,
   /** Times that one call is repeated because the shim died under it. */

@@ -9,6 +9,7 @@ import { file_containerd_events_sandbox } from '../wire/gen/containerd/events/sa
 import { file_containerd_events_snapshot } from '../wire/gen/containerd/events/snapshot_pb.js';
 import { file_containerd_events_task } from '../wire/gen/containerd/events/task_pb.js';
 import { file_containerd_types_runc_options_oci } from '../wire/gen/containerd/types/runc/options/oci_pb.js';
+import { file_gantry_runtime_v1_runtime } from '../wire/gen/gantry/runtime/v1/runtime_pb.js';
 
 const registry = createRegistry(
   file_containerd_events_container,
@@ -20,6 +21,7 @@ const registry = createRegistry(
   file_containerd_events_task,
   // Container events carry the runtime's options.
   file_containerd_types_runc_options_oci,
+  file_gantry_runtime_v1_runtime,
 );
 
 /** undefined for a type that is not known, or bytes that do not parse. */

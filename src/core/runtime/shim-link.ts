@@ -119,24 +119,17 @@ export class ShimLink implements AsyncDisposable {
     return ShimConnection.open(this.address, { signal: AbortSignal.timeout(limits.shimStartMs) });
   }
 
-  /** Twice, for what goes wrong may be a matter of a moment, and failing costs the containers. */
+  /** More than once, for what goes wrong may be a matter of a moment, and giving up costs the containers. */
   async #openOurs(shared: OwnShim): Promise<ShimConnection> {
     await this.#dependencies.vacated(shared.directory);
-    const open = (): Promise<ShimConnection> =>
-      shared.connect({ signal: AbortSignal.timeout(limits.shimAdoptMs) });
-    try {
-      return await open();
-    } catch (error) {
-      this.#dependencies.log.warn(
-        { error, directory: shared.directory },
-        'no shim could be started, trying again',
-      );
-    }
-    await after(limits.shimAdoptPauseMs);
-    try {
-      return await open();
-    } catch (error) {
-      throw wrap(`no shim could be started in ${shared.directory}`, error);
-    }
+    for (let tries = 1; ; tries += 1)
+      try {
+        return await shared.connect({ signal: AbortSignal.timeout(limits.shimAdoptMs) });
+      } catch (error) {
+        const { directory } = shared;
+        if (tries >= limits.shimStarts) throw wrap(`no shim could be started in ${directory}`, error);
+        this.#dependencies.log.warn({ error, directory, tries }, 'no shim could be started, trying again');
+        await after(limits.shimStartPauseMs * 2 ** (tries - 1));
+      }
   }
 }
