@@ -23,7 +23,11 @@ async function serve(commandLine: CommandLine): Promise<void> {
   log.info({ version, root: rootDir, state: stateDir, config: configuration.files }, 'starting gantryd');
   ignoreHangup(log);
   const running: { daemon?: Daemon } = {};
-  dumpOnSignal(log, stateDir, () => running.daemon?.describe() ?? { pid: process.pid, starting: true });
+  dumpOnSignal(log, stateDir, () => {
+    // So that what it says of memory is what is held.
+    globalThis.gc?.();
+    return running.daemon?.describe() ?? { pid: process.pid, starting: true };
+  });
   const platform = await selectPlatform();
   await using daemon = await Daemon.start({ platform, log }, configuration);
   running.daemon = daemon;
