@@ -57,10 +57,11 @@ async function remove({ client, ledger }: World, id: string, expected: number): 
     already: ['NotFound'],
   });
   if (end !== undefined) ledger.expectStatus(`${id}, deleted,`, end.exitStatus, expected);
-  await client.call(`remove container ${id}`, (gantry) => gantry.containers.remove(id), {
+  // The snapshot first: of a container that is gone the collector takes it.
+  await client.call(`remove snapshot ${id}`, (gantry) => gantry.snapshots(snapshotter).remove(id), {
     already: ['NotFound'],
   });
-  await client.call(`remove snapshot ${id}`, (gantry) => gantry.snapshots(snapshotter).remove(id), {
+  await client.call(`remove container ${id}`, (gantry) => gantry.containers.remove(id), {
     already: ['NotFound'],
   });
 }
