@@ -4,13 +4,13 @@
  */
 import { closeSync, fstatSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import type { Logger } from '../base/logger.ts';
 import { giveBackAtRest } from '../platform/rest.ts';
 import { selectPlatform } from '../platform/select.ts';
 import { connectTtrpc } from '../wire/ttrpc/client.ts';
 import { TtrpcServer } from '../wire/ttrpc/server.ts';
 import { UnixListener } from '../wire/unix-listener.ts';
 import type { ShimArguments } from './arguments.ts';
-import type { Logger } from '../base/logger.ts';
 import { EventPublisher } from './event-publisher.ts';
 import { HeldDirectory } from './held-directory.ts';
 import { Shim } from './shim.ts';

@@ -199,7 +199,7 @@ async function takeOver(container: Container, saved: SavedContainer, left: Left)
   for (const exec of container.execs.values())
     watch(exec, (exited) => watchExec(container, exec, exited), savedOf.get(exec.id) as SavedProcess);
   watch(init, (exited) => watchInit(container, exited), saved.init);
-  container.trySave();
+  container.notes.trySave();
   if (init.phase !== 'stopped') watchOom(container);
   tellPaused(container);
   await Promise.all(over);

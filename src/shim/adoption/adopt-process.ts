@@ -24,7 +24,7 @@ export function adoptProcess(
   const pin = container.pinOf(process);
   const isAlive = isStill(processes, process) && processes.isAlive(process.pid);
   const wasPinned = isPinned(pin);
-  if (isAlive && !wasPinned) container.pin(process);
+  if (isAlive && !wasPinned) container.notes.pin(process.pid, pin);
   if (isAlive && !process.io.terminal)
     process.streams = { kind: 'direct', stdio: new AdoptedStdio({ files, log }, saved) };
   if (isAlive && process.io.terminal)

@@ -51,7 +51,7 @@ export async function createContainer(
   // What a later shim finds there shall be of this create.
   rmSync(initPidFile(request.bundle), { force: true });
   init.step = 'creating';
-  container.save();
+  container.notes.save();
 
   await using undo = new AsyncDisposableStack();
   undo.defer(() => forgetContainer(request.bundle));
@@ -65,7 +65,7 @@ export async function createContainer(
     setUpRestore(container);
   }
   init.step = 'created';
-  container.save();
+  container.notes.save();
   announceCreate(container);
   undo.move();
   return container;
@@ -112,7 +112,7 @@ function follow(container: Container, launched: Launched): void {
   init.pid = launched.pid;
   init.startTicks = platform.processes.startTicks(launched.pid);
   init.streams = launched.streams;
-  container.pin(init);
+  container.notes.pin(init.pid, container.pinOf(init));
   findCgroup(container);
   watchOom(container);
   watchInit(container, platform.processes.exited(init.pid)).catch((error: unknown) => {

@@ -56,8 +56,8 @@ async function execsEnded(container: Container): Promise<void> {
 /** Saved before it is published: a later shim repeats what the daemon did not take, with the same status and time. */
 function announce(container: Container, process: TaskProcess, exit: ProcessExit): void {
   if (container.oom?.drain() === true) announceOom(container);
-  container.trySave();
-  container.unpin(process);
+  container.notes.trySave();
+  container.notes.unpin(container.pinOf(process));
   announceExit(container, process, exit);
   process.ended.resolve({ pid: exit.pid, status: exit.status, exitedAt: exit.exitedAt });
 }
@@ -94,6 +94,6 @@ function announceOom(container: Container): void {
   const kills = container.oom?.seen ?? 0;
   events.publish(container.namespace, '/tasks/oom', TaskOOMSchema, { containerId: container.id }, () => {
     container.oomKillsTold = kills;
-    container.trySave();
+    container.notes.trySave();
   });
 }

@@ -5,7 +5,7 @@
  * Calls that change it take turns (`#turn`); kill does not wait, for it must get through when another call hangs.
  */
 
-import { rmSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import type { DescMessage, MessageInitShape } from '@bufbuild/protobuf';
@@ -24,11 +24,12 @@ import {
 } from '../../wire/gen/containerd/events/task_pb.js';
 import { timestampOrZero } from '../../wire/timestamps.ts';
 import type { SpecFacts } from '../bundle/spec.ts';
-import { type Announced, type SavedMount, StateFile } from '../bundle/state-file.ts';
+import { type Announced, type SavedContainer, type SavedMount } from '../bundle/state-file.ts';
 import type { EventPublisher } from '../event-publisher.ts';
 import type { Runc } from '../runc/runc.ts';
 import { type CheckpointWords, checkpointWords, deleteWords, killWords } from '../runc/runc-arguments.ts';
 import { processDirectory, processesIn, savedCgroup } from './cgroup.ts';
+import { ContainerNotes } from './container-notes.ts';
 import type { CreateOptions } from './options.ts';
 import type { ProcessEnd, TaskProcess } from './task-process.ts';
 
@@ -67,6 +68,7 @@ export class Container {
   readonly dependencies: ContainerDependencies;
   readonly made: ContainerMade;
   readonly init: TaskProcess;
+  readonly notes: ContainerNotes;
   readonly execs = new Map<string, TaskProcess>();
   cgroup: CgroupPaths | undefined;
   oom: OomWatch | undefined;
@@ -78,9 +80,6 @@ export class Container {
   /** Deleted execs whose exit the daemon has not taken yet. */
   readonly #leaving = new Set<TaskProcess>();
   readonly #lock = new KeyedLock();
-  readonly #file: StateFile;
-  #saving = false;
-  #isGone = false;
 
   constructor(dependencies: ContainerDependencies, identity: ContainerIdentity, made: ContainerMade) {
     this.dependencies = dependencies;
@@ -89,7 +88,8 @@ export class Container {
     this.bundle = identity.bundle;
     this.made = made;
     this.init = made.init;
-    this.#file = new StateFile(identity.bundle);
+    const { platform, log } = dependencies;
+    this.notes = new ContainerNotes({ platform, log, state: () => this.#state() }, identity.bundle);
   }
 
   get options(): CreateOptions {
@@ -166,7 +166,7 @@ export class Container {
     const target = this.process(execId);
     target.closeStdin();
     // A later shim must not open it again.
-    this.trySave();
+    this.notes.trySave();
   }
 
   /**
@@ -191,7 +191,7 @@ export class Container {
 
   /** Lets go of it when the daemon has taken the news. */
   announceDelete(end: ProcessEnd): void {
-    this.#isGone = true;
+    this.notes.end();
     const event = {
       containerId: this.id,
       pid: end.pid,
@@ -218,7 +218,7 @@ export class Container {
     this.execs.delete(execId);
     exec.step = 'deleted';
     if (exec.pid !== 0 && exec.announced !== 'exited') this.#leaving.add(exec);
-    this.trySave();
+    this.notes.trySave();
     return end;
   }
 
@@ -233,7 +233,7 @@ export class Container {
   /** Says that it was paused or goes on. */
   markPaused(paused: boolean): void {
     this.paused = paused;
-    this.trySave();
+    this.notes.trySave();
     const { events } = this.dependencies;
     const containerId = this.id;
     if (paused) events.publish(this.namespace, '/tasks/paused', TaskPausedSchema, { containerId });
@@ -293,37 +293,16 @@ export class Container {
     this.dependencies.events.publish(this.namespace, topic, schema, event, () => {
       process.announced = step;
       if (step === 'exited') this.#leaving.delete(process);
-      this.saveSoon();
+      this.notes.saveSoon();
     });
   }
 
-  /** Holds the exit code of a process where a later shim can read it. */
-  pin(process: TaskProcess): void {
-    const { platform, log } = this.dependencies;
-    try {
-      platform.processes.pin(process.pid, this.pinOf(process));
-    } catch (error) {
-      log.debug({ error, id: this.id }, 'an exit code cannot be kept for a later shim');
-    }
+  async runc(doing: string, words: readonly string[]): Promise<void> {
+    await this.dependencies.runc.run({ doing, words, directory: this.bundle });
   }
 
-  /** When the exit is in the bundle, or never will be. */
-  unpin(process: TaskProcess): void {
-    if (this.#isGone) return;
-    const path = this.pinOf(process);
-    try {
-      this.dependencies.platform.mounts.unmount(path, { lazy: true });
-      rmSync(path, { force: true });
-    } catch (error) {
-      this.dependencies.log.debug({ error, path }, 'a pinned process stays until its bundle goes');
-    }
-  }
-
-  /** Puts what is known of it where a later shim finds it. */
-  save(): void {
-    // Its bundle may be that of a successor by now.
-    if (this.#isGone) return;
-    this.#file.save({
+  #state(): SavedContainer {
+    return {
       version: 2,
       namespace: this.namespace,
       id: this.id,
@@ -336,36 +315,13 @@ export class Container {
       oomKills: this.oomKillsTold,
       init: this.init.saved(),
       execs: [...this.execs.values(), ...this.#leaving].map((exec) => exec.saved()),
-    });
-  }
-
-  /** Where the step has been taken and cannot be undone. */
-  trySave(): void {
-    try {
-      this.save();
-    } catch (error) {
-      this.dependencies.log.warn({ error, id: this.id }, 'could not note the state in the bundle');
-    }
-  }
-
-  /** For what is no promise to anybody: once for all that happens in this turn. */
-  saveSoon(): void {
-    if (this.#saving) return;
-    this.#saving = true;
-    setImmediate(() => {
-      this.#saving = false;
-      this.trySave();
-    });
-  }
-
-  async runc(doing: string, words: readonly string[]): Promise<void> {
-    await this.dependencies.runc.run({ doing, words, directory: this.bundle });
+    };
   }
 
   #step(step: TaskProcess['step']): void {
     // Whoever saw its end knows better.
     if (step === 'deleted' || this.init.step !== 'stopped') this.init.step = step;
-    this.trySave();
+    this.notes.trySave();
   }
 
   #turn(): Promise<Disposable> {
@@ -392,7 +348,7 @@ export class Container {
     for (const process of [...this.execs.values(), this.init]) {
       await process.drained(deleteDrainMs);
       await process.closeStreams();
-      this.unpin(process);
+      this.notes.unpin(this.pinOf(process));
     }
     try {
       unmountAll(platform, this.rootfs, { lazy: true });

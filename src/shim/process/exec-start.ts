@@ -34,7 +34,7 @@ export function addExec(container: Container, request: AddExec, allowance: Allow
   container.addExec(exec);
   try {
     writeFileSync(specFile(container, request.execId), JSON.stringify(spec), { mode: 0o600 });
-    container.save();
+    container.notes.save();
   } catch (error) {
     container.execs.delete(request.execId);
     throw error;
@@ -80,18 +80,18 @@ export async function startExec(container: Container, execId: string): Promise<n
     // What a later shim finds there shall be of this start.
     rmSync(execPidFile(container, execId), { force: true });
     exec.step = 'starting';
-    container.save();
+    container.notes.save();
     const { processes } = container.dependencies.platform;
     const launched = await launchOrFail(container, exec, execId);
     exec.pid = launched.pid;
     exec.startTicks = processes.startTicks(launched.pid);
     exec.streams = launched.streams;
-    container.pin(exec);
+    container.notes.pin(exec.pid, container.pinOf(exec));
     watchExec(container, exec, processes.exited(exec.pid)).catch((error: unknown) => {
       container.dependencies.log.error({ error, id: container.id, execId }, 'lost track of a process');
     });
     exec.step = 'running';
-    container.trySave();
+    container.notes.trySave();
     rmSync(execPidFile(container, execId), { force: true });
     announceStarted(container, exec);
   });
@@ -113,7 +113,7 @@ async function launchOrFail(container: Container, exec: TaskProcess, execId: str
     });
   } catch (error) {
     exec.markFailed();
-    container.saveSoon();
+    container.notes.saveSoon();
     rmSync(pidFile, { force: true });
     throw error;
   } finally {
