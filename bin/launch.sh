@@ -46,7 +46,7 @@ fi
 
 # docs/decisions/0002-start-and-memory.md and 0100-memory.md have the figures behind these.
 NODE_COMPILE_CACHE=$root/dist/.cache
-MALLOC_ARENA_MAX=1
+MALLOC_ARENA_MAX=2
 export NODE_COMPILE_CACHE MALLOC_ARENA_MAX
 exec "$node" --max-semi-space-size=1 --expose-gc --disable-warning=ExperimentalWarning \
   "$root/dist/$program.js" "$@"
