@@ -26,8 +26,8 @@ function daemon(take: (id: string) => void): Connection {
 const publisherTo = (connect: () => Promise<Connection>): EventPublisher =>
   new EventPublisher({ connect, log: silentLogger }, { retryMs: 1 });
 
-const publish = (publisher: EventPublisher, id: string): void =>
-  publisher.publish('ns', '/tasks/oom', TaskOOMSchema, { containerId: id });
+const publish = (publisher: EventPublisher, id: string, onTaken?: () => void): void =>
+  publisher.publish('ns', '/tasks/oom', TaskOOMSchema, { containerId: id }, onTaken);
 
 void test('events wait for a daemon that is away, and keep their order', async () => {
   let away = 7;
@@ -71,4 +71,24 @@ void test('the queue has a bound; the oldest that is not on its way goes', async
   assert.equal(taken.length, limits.shimEventQueue);
   assert.deepEqual(taken.slice(0, 2), ['0', '3']);
   assert.equal(taken.at(-1), String(limits.shimEventQueue + 1));
+});
+
+void test('what the daemon took is told, once, and what it refused is not', async () => {
+  const sent: string[] = [];
+  const told: string[] = [];
+  await using publisher = publisherTo(async () =>
+    daemon((id) => {
+      sent.push(id);
+      if (id === 'bad') throw invalidArgument('no');
+    }),
+  );
+  for (const id of ['a', 'bad', 'b'])
+    publish(publisher, id, () => {
+      told.push(id);
+      throw new Error('the disk is full');
+    });
+  assert.deepEqual(told, []);
+  await publisher.flushed(10_000);
+  assert.deepEqual(told, ['a', 'b']);
+  assert.deepEqual(sent, ['a', ...Array<string>(5).fill('bad'), 'b']);
 });

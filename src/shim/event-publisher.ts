@@ -113,8 +113,6 @@ export class EventPublisher implements AsyncDisposable {
   async #sendFirst(event: QueuedEvent): Promise<number> {
     try {
       await this.#forward(event);
-      this.#waitMs = 0;
-      event.onTaken?.();
     } catch (thrown) {
       const error = ContainerdError.from(thrown);
       const { log } = this.#dependencies;
@@ -125,9 +123,22 @@ export class EventPublisher implements AsyncDisposable {
         { error, topic: event.topic, namespace: event.namespace },
         'the daemon did not take an event',
       );
+      this.#queue.shift();
+      return 0;
     }
+    this.#waitMs = 0;
     this.#queue.shift();
+    this.#tellTaken(event);
     return 0;
+  }
+
+  /** Its failure must not send the event again. */
+  #tellTaken({ onTaken, topic }: QueuedEvent): void {
+    try {
+      onTaken?.();
+    } catch (error) {
+      this.#dependencies.log.warn({ error, topic }, 'could not note that the daemon took an event');
+    }
   }
 
   #unreachable(error: ContainerdError): number {

@@ -11,7 +11,7 @@ import { allProcesses, argumentsOf } from '../../platform/process-list.ts';
 import { logPrefix } from '../runc/runc.ts';
 
 /** What a runc may still take; hooks are slow. Then it is ended: the shim must get ready. */
-const endMs = 8_000;
+const callEndMs = 8_000;
 const killedMs = 1_000;
 const SIGKILL = 9;
 
@@ -37,6 +37,7 @@ export function bundleIn(words: readonly string[]): string | undefined {
 export async function callsEnded(
   { processes, log }: { processes: ProcessOperations; log: Logger },
   pids: readonly number[],
+  { endMs = callEndMs }: { readonly endMs?: number } = {},
 ): Promise<boolean> {
   const ended = await Promise.all(
     pids.map(async (pid) => {
