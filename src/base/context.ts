@@ -12,6 +12,8 @@ export interface Context {
   readonly signal: AbortSignal;
   readonly log: Logger;
   readonly namespace?: Namespace;
+  /** Why the namespace that came with the call is none: told only to calls that need one. */
+  readonly namespaceError?: ContainerdError;
   /** Resources made by this call are recorded in this lease in the same transaction. */
   readonly lease?: LeaseId;
 }
@@ -51,8 +53,9 @@ export function forCleanup<C extends Context>(ctx: C, timeoutMs: number): C {
   return Object.freeze({ ...ctx, signal: AbortSignal.timeout(timeoutMs) });
 }
 
-/** Errors: FailedPrecondition when the call carries no namespace, as containerd answers it. */
+/** Errors, as containerd answers them: FailedPrecondition without a namespace, InvalidArgument for a bad one. */
 export function requireNamespace(ctx: Context): NamespacedContext {
+  if (ctx.namespaceError !== undefined) throw ctx.namespaceError;
   if (ctx.namespace === undefined) throw new ContainerdError('FailedPrecondition', 'namespace is required');
   return ctx as NamespacedContext;
 }

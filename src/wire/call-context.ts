@@ -5,7 +5,7 @@
 import type { DescMethod } from '@bufbuild/protobuf';
 import type { Context } from '../base/context.ts';
 import { wrap } from '../base/errors.ts';
-import { type Namespace, parseLeaseId, parseNamespace } from '../base/identifiers.ts';
+import { parseLeaseId, parseNamespace } from '../base/identifiers.ts';
 import type { Logger } from '../base/logger.ts';
 import type { ServedService } from './service.ts';
 
@@ -15,30 +15,24 @@ export interface CallHeaders {
   readonly lease: string | undefined;
 }
 
-/**
- * A missing namespace is not an error here: some calls need none, and `requireNamespace` answers for the others.
- * Errors: InvalidArgument for a namespace that is no identifier.
- */
+/** A missing or bad namespace is not an error here: some calls need none, and `requireNamespace` answers for the others. */
 export function callContext(log: Logger, method: string, headers: CallHeaders, signal: AbortSignal): Context {
-  const namespace =
-    headers.namespace === undefined || headers.namespace === ''
-      ? undefined
-      : namespaceOf(headers.namespace);
+  const named = namespaceOf(headers.namespace);
   const lease = headers.lease === undefined || headers.lease === '' ? undefined : parseLeaseId(headers.lease);
-  const fields = namespace === undefined ? { method } : { method, namespace };
   return Object.freeze({
     signal,
-    log: log.child(fields),
-    ...(namespace === undefined ? {} : { namespace }),
+    log: log.child(named.namespace === undefined ? { method } : { method, namespace: named.namespace }),
+    ...named,
     ...(lease === undefined ? {} : { lease }),
   });
 }
 
-function namespaceOf(header: string): Namespace {
+function namespaceOf(header: string | undefined): Pick<Context, 'namespace' | 'namespaceError'> {
+  if (header === undefined || header === '') return {};
   try {
-    return parseNamespace(header);
+    return { namespace: parseNamespace(header) };
   } catch (error) {
-    throw wrap('namespace validation', error);
+    return { namespaceError: wrap('namespace validation', error) };
   }
 }
 

@@ -4,20 +4,36 @@
  * with itself, which shows whether a scenario is repeatable at all.
  */
 import assert from 'node:assert/strict';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { isDeepStrictEqual } from 'node:util';
-import { ctrOf, debianCtr } from '../support/ctr.ts';
+import { readTree } from '../../src/testing/tree.ts';
+import { type Ctr, ctrOf, debianCtr } from '../support/ctr.ts';
 import { type Daemon, startGantry, startPeer } from '../support/daemon.ts';
 import { type Registry, startRegistry } from '../support/registry.ts';
 import { attempt } from '../support/run.ts';
 import { normalise, sortLines } from './normalise.ts';
 
 export interface Step {
-  /** Arguments of ctr after the address and namespace. `REGISTRY` stands for the registry's host. */
+  /**
+   * Arguments of ctr after the address and namespace. `REGISTRY` stands for the registry's host, `TEMP` for a directory
+   * of the scenario's own, `SELF` for a name of its own, `<NAME>` for what an earlier step captured.
+   */
   readonly args: readonly string[];
   readonly input?: string;
-  /** What of the answer is compared; all by default. `class`: of an error only its class, where our words say more. */
-  readonly compare?: 'all' | 'class' | 'status';
+  /**
+   * What of the answer is compared; all by default. `class`: of an error only its class, where our words say more.
+   * `shape`: the output without its numbers.
+   */
+  readonly compare?: 'all' | 'class' | 'status' | 'shape';
+  /** Kept from standard output for later steps: the first group of each expression. */
+  readonly capture?: Readonly<Record<string, RegExp>>;
+  /** Afterwards this directory of `TEMP` is compared entry by entry. */
+  readonly tree?: string;
+  /** Afterwards a file of this name in `TEMP` is written, and how that went is compared. */
+  readonly write?: string;
   /** The order of output lines does not count. */
   readonly unordered?: boolean;
   /** Repeated until the status is this: for what happens in the background of both daemons. */
@@ -42,7 +58,7 @@ interface Difference {
 const describeDifferences = (differences: readonly Difference[]): string =>
   differences
     .map(({ expected, actual }) => {
-      const parts = (['status', 'stdout', 'stderr'] as const)
+      const parts = (['status', 'stdout', 'stderr', 'tree', 'written'] as const)
         .filter((part) => expected[part] !== actual?.[part])
         .map((part) => `  ${part} of the peer: ${expected[part]}\n  ${part} of ours:     ${actual?.[part]}`);
       return [`ctr ${expected.step}`, ...parts].join('\n');
@@ -54,6 +70,8 @@ interface Answer {
   readonly status: number;
   readonly stdout: string;
   readonly stderr: string;
+  readonly tree: string;
+  readonly written: string;
 }
 
 /** Collection only when a step asks for it: what nothing refers to must not go in the middle of a scenario. */
@@ -92,7 +110,32 @@ export function compareWithPeer(title: string, scenarios: readonly Scenario[]): 
 
 function stderrOf(compare: NonNullable<Step['compare']>, stderr: string): string {
   if (compare === 'status') return '';
-  return compare === 'all' ? stderr : stderr.slice(stderr.lastIndexOf(': ') + 1);
+  return compare === 'class' ? stderr.slice(stderr.lastIndexOf(': ') + 1) : stderr;
+}
+
+/** Entries of a tree as lines. Times of directories depend on what was mounted over them. */
+async function treeOf(directory: string): Promise<string> {
+  const lines = (await readTree(directory)).map(({ modifiedNs, ...entry }) =>
+    JSON.stringify({ ...entry, at: entry.kind === 'directory' ? '' : `${modifiedNs}` }),
+  );
+  return lines.join('\n');
+}
+
+const writeInto = (file: string): Promise<string> =>
+  writeFile(file, 'written').then(
+    () => 'written',
+    (error: NodeJS.ErrnoException) => `${error.code}`,
+  );
+
+/** What a scenario has in its hands against one daemon. */
+interface Stage {
+  readonly ctr: Ctr;
+  readonly namespace: string;
+  readonly temp: string;
+  /** Prefixes that are this run's own. */
+  readonly paths: readonly string[];
+  readonly registry: Registry;
+  readonly captured: Map<string, string>;
 }
 
 async function perform(
@@ -103,32 +146,59 @@ async function perform(
   registry: Registry,
 ): Promise<Answer[]> {
   const ctr = version === '1.6' ? ctrOf(debianCtr, daemon.address) : daemon.ctr;
+  const temp = await mkdtemp(join(tmpdir(), 'gantry-scenario-'));
+  const paths = [daemon.root, daemon.state, daemon.address, registry.host, temp, selfOf(temp)];
+  const stage: Stage = { ctr, namespace, temp, paths, registry, captured: new Map() };
   const answers: Answer[] = [];
-  const paths = [daemon.root, daemon.state, daemon.address, registry.host];
-  for (const one of scenario.steps) {
-    const args = one.args.map((arg) => arg.replace('REGISTRY', registry.host));
-    let outcome = await attempt(
-      ctr.binary,
-      ['-a', daemon.address, '-n', namespace, ...args],
-      one.input === undefined ? {} : { input: one.input },
-    );
-    for (
-      let tries = 0;
-      one.untilStatus !== undefined && outcome.status !== one.untilStatus && tries < 50;
-      tries += 1
-    )
-      outcome = await attempt(ctr.binary, ['-a', daemon.address, '-n', namespace, ...args]);
-    const compare = one.compare ?? 'all';
-    const tidy = (text: string): string => {
-      const normal = normalise(text, { paths });
-      return one.unordered === true ? sortLines(normal) : normal;
-    };
-    answers.push({
-      step: one.args.join(' '),
-      status: outcome.status,
-      stdout: compare === 'status' ? '' : tidy(outcome.stdout),
-      stderr: stderrOf(compare, tidy(outcome.stderr)),
-    });
+  try {
+    for (const one of scenario.steps) answers.push(await performStep(stage, one));
+    return answers;
+  } finally {
+    await unmountBelow(temp);
+    await rm(temp, { recursive: true, force: true });
   }
-  return answers;
+}
+
+/** The two daemons share one registry: what each pushes has a name of its own. */
+const selfOf = (temp: string): string => basename(temp).toLowerCase();
+
+async function performStep(
+  { ctr, namespace, temp, paths, registry, captured }: Stage,
+  one: Step,
+): Promise<Answer> {
+  const filled = (arg: string): string =>
+    arg
+      .replace('REGISTRY', registry.host)
+      .replace('TEMP', temp)
+      .replace('SELF', selfOf(temp))
+      .replace(/<([A-Z]+)>/g, (whole, name: string) => captured.get(name) ?? whole);
+  const args = ['-n', namespace, ...one.args.map(filled)];
+  const { input, untilStatus, compare = 'all' } = one;
+  let outcome = await ctr.attempt(args, input === undefined ? {} : { input });
+  for (let tries = 0; untilStatus !== undefined && outcome.status !== untilStatus && tries < 50; tries += 1)
+    outcome = await ctr.attempt(args);
+  for (const [name, pattern] of Object.entries(one.capture ?? {}))
+    captured.set(name, pattern.exec(outcome.stdout)?.[1] ?? `<no ${name}>`);
+  const tidy = (text: string): string => {
+    const normal = normalise(text, { paths });
+    const shaped = compare === 'shape' ? normal.replace(/\d+(\.\d+)?/g, 'N') : normal;
+    return one.unordered === true ? sortLines(shaped) : shaped;
+  };
+  return {
+    step: one.args.join(' '),
+    status: outcome.status,
+    stdout: compare === 'status' ? '' : tidy(outcome.stdout),
+    stderr: stderrOf(compare, tidy(outcome.stderr)),
+    tree: one.tree === undefined ? '' : await treeOf(join(temp, one.tree)),
+    written: one.write === undefined ? '' : await writeInto(join(temp, one.write)),
+  };
+}
+
+/** A scenario that ends early leaves mounts. */
+async function unmountBelow(directory: string): Promise<void> {
+  const points = (await readFile('/proc/self/mountinfo', 'utf8'))
+    .split('\n')
+    .map((line) => line.split(' ')[4] ?? '')
+    .filter((point) => point.startsWith(directory));
+  for (const point of points.reverse()) await attempt('umount', ['-l', point]);
 }

@@ -37,8 +37,10 @@ export function normalise(text: string, { paths }: Private): string {
     .join('\n');
 }
 
-/** For lists whose order is the daemon's own business: the heading stays first, lists within a line are sorted too. */
+/** For lists whose order is the daemon's own business: the heading stays first, the list at the end of a line is sorted too. */
 export function sortLines(text: string): string {
-  const [heading, ...rest] = text.split('\n').map((line) => line.split(',').sort().join(','));
+  const [heading, ...rest] = text
+    .split('\n')
+    .map((line) => line.replace(/\S+$/, (list) => list.split(',').sort().join(',')));
   return [heading, ...rest.sort()].join('\n');
 }
