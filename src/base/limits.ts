@@ -123,6 +123,7 @@ export const limits = {
   createUndoMs: 1_000,
   /** Exits of one container's execs that are remembered, so that none is announced twice. */
   rememberedExecExits: 64,
+  rememberedDeletions: 1024,
   /** Events, and their bytes, that wait for one subscriber: containerd has no bound (docs/decisions/0040). */
   eventSubscriberQueue: 65_536,
   eventSubscriberBytes: 64 * 1024 * 1024,

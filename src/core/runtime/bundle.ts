@@ -42,6 +42,13 @@ export interface RuntimeRecord {
   readonly shimPath: string;
 }
 
+export interface ShimNote {
+  /** `creating` before anybody was answered, `deleted` when it is done with. */
+  readonly phase: string;
+  /** It has seen the end of init, and tells it. */
+  readonly ended: boolean;
+}
+
 export class BundleStore {
   readonly #mounts: Pick<MountOperations, 'unmountAll'>;
   readonly #root: string;
@@ -116,16 +123,19 @@ export class BundleStore {
   }
 
   /**
-   * The shim of this house noted a process in it and no end: by the first lines of its own notes (gantry-shim.json).
-   * False for a container that never came into being, and for one whose end the shim has seen.
+   * Where the shim of this house stands with init, by its own notes in the bundle (src/shim/bundle/state-file.ts: JSON, a
+   * state a line, of which the last whole one counts). Undefined when it noted nothing.
    */
-  async isUnended({ path: directory }: Bundle): Promise<boolean> {
+  async shimNote({ path: directory }: Bundle): Promise<ShimNote | undefined> {
     try {
       const text = await readFile(path.join(directory, 'gantry-shim.json'), 'utf8');
-      const { init } = JSON.parse(text) as { init?: { pid?: unknown; exit?: unknown } };
-      return typeof init?.pid === 'number' && init.pid > 0 && (init.exit ?? undefined) === undefined;
+      const line = text.slice(0, text.lastIndexOf('\n')).split('\n').at(-1) ?? '';
+      const { init } = JSON.parse(line) as { init?: { phase?: unknown; exit?: unknown } };
+      return typeof init?.phase === 'string'
+        ? { phase: init.phase, ended: init.exit !== undefined }
+        : undefined;
     } catch {
-      return false;
+      return undefined;
     }
   }
 

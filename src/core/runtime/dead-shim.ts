@@ -62,7 +62,6 @@ export async function cleanUpAfterShim(
   if (keepBundle) platform.mounts.unmountAll(bundle.path, { lazy: true });
   else await bundles.remove(bundle);
   if (announce) await announceEnd(deps, withNamespace(ctx, bundle.namespace), bundle, end);
-  exits.forget(bundle.namespace, bundle.id);
   return end;
 }
 
@@ -74,8 +73,12 @@ export async function announceEnd(
   { pid, exitStatus, exitedAt = now() }: ProcessEnd,
 ): Promise<void> {
   const shared = { containerId: id, pid, exitStatus, exitedAt: timestampOf(exitedAt) };
-  if (exits.exitOf(namespace, id, '') === undefined)
-    await events.publish(ctx, '/tasks/exit', packAny(TaskExitSchema, { ...shared, id }));
-  if (!exits.isDeleted(namespace, id))
-    await events.publish(ctx, '/tasks/delete', packAny(TaskDeleteSchema, shared));
+  const exit = packAny(TaskExitSchema, { ...shared, id });
+  const deletion = packAny(TaskDeleteSchema, shared);
+  const isKnown = exits.exitOf(namespace, id, '') !== undefined;
+  // Noted before it is published, so that a shim that tells it as well is too late.
+  if (!isKnown && exits.admit({ namespace, topic: '/tasks/exit', event: exit }))
+    await events.publish(ctx, '/tasks/exit', exit);
+  if (exits.admit({ namespace, topic: '/tasks/delete', event: deletion }))
+    await events.publish(ctx, '/tasks/delete', deletion);
 }

@@ -31,10 +31,19 @@ const added = (execId: string) => ({
 
 test('an exit passes once, of init and of each exec', () => {
   const ledger = new ExitLedger();
-  const told = [created, started, exit('e', 2), exit('e', 2), exit('c', 1, 7), exit('c', 1, 255), deleted];
+  const told = [
+    created,
+    started,
+    exit('e', 2),
+    exit('e', 2),
+    exit('c', 1, 7),
+    exit('c', 1, 255),
+    deleted,
+    deleted,
+  ];
   assert.deepEqual(
     told.map((event) => ledger.admit(event)),
-    [true, true, true, false, true, false, true],
+    [true, true, true, false, true, false, true, false],
   );
   assert.equal(ledger.exitOf(namespace, 'c', '')?.exitStatus, 7);
   assert.equal(ledger.exitOf(namespace, 'c', 'e')?.pid, 2);
@@ -64,6 +73,19 @@ test("a container's execs are forgotten one by one, its init never", () => {
   for (let pid = 2; pid < limits.rememberedExecExits + 12; pid += 1) ledger.admit(exit(`e${pid}`, pid));
   assert.equal(ledger.exitOf(namespace, 'c', 'e2'), undefined);
   assert.equal(ledger.exitOf(namespace, 'c', 'e20')?.pid, 20);
+  assert.equal(ledger.exitOf(namespace, 'c', '')?.pid, 1);
+});
+
+test('what is known of deleted containers is forgotten in time, of others never', () => {
+  const ledger = new ExitLedger();
+  ledger.admit(exit('c', 1));
+  const event = (id: string) => packAny(TaskDeleteSchema, { containerId: id });
+  const announced = (id: string): boolean =>
+    ledger.admit({ namespace, topic: '/tasks/delete', event: event(id) });
+  assert.ok(announced('first'));
+  for (let made = 0; made < limits.rememberedDeletions; made += 1) announced(`d${made}`);
+  assert.ok(!ledger.isDeleted(namespace, 'first'));
+  assert.ok(ledger.isDeleted(namespace, 'd5'));
   assert.equal(ledger.exitOf(namespace, 'c', '')?.pid, 1);
 });
 

@@ -16,30 +16,30 @@ import { instantOf } from '../../wire/timestamps.ts';
 import type { Envelope } from '../events/event-exchange.ts';
 import type { ProcessEnd } from './task-manager.ts';
 
-interface Known {
-  readonly exits: Map<string, ProcessEnd>;
-  deleted: boolean;
-}
+type Ends = Map<string, ProcessEnd>;
 
 export class ExitLedger {
-  readonly #containers = new Map<string, Known>();
+  readonly #containers = new Map<string, Ends>();
+  /** Containers whose deletion was announced, the oldest first; what is known of those is forgotten in time. */
+  readonly #deleted = new Set<string>();
 
   /** The announced end of init ("") or an exec. */
   exitOf(namespace: string, id: string, execId: string): ProcessEnd | undefined {
-    return this.#containers.get(keyOf(namespace, id))?.exits.get(execId);
+    return this.#containers.get(keyOf(namespace, id))?.get(execId);
   }
 
   /** The container's deletion was announced. */
   isDeleted(namespace: string, id: string): boolean {
-    return this.#containers.get(keyOf(namespace, id))?.deleted ?? false;
+    return this.#deleted.has(keyOf(namespace, id));
   }
 
   /** The container and all that is known of it are gone. */
   forget(namespace: string, id: string): void {
     this.#containers.delete(keyOf(namespace, id));
+    this.#deleted.delete(keyOf(namespace, id));
   }
 
-  /** False for an exit that was announced before. Other events are noted. Errors: InvalidArgument (malformed event). */
+  /** False for an exit or a deletion that was announced before. Other events are noted. Errors: InvalidArgument (malformed event). */
   admit({ namespace, topic, event }: Pick<Envelope, 'namespace' | 'topic' | 'event'>): boolean {
     switch (topic) {
       case '/tasks/create':
@@ -47,7 +47,7 @@ export class ExitLedger {
         return true;
       case '/tasks/exec-added': {
         const { containerId, execId } = unpackAny(TaskExecAddedSchema, event);
-        this.#containers.get(keyOf(namespace, containerId))?.exits.delete(execId);
+        this.#containers.get(keyOf(namespace, containerId))?.delete(execId);
         return true;
       }
       case '/tasks/exit': {
@@ -57,8 +57,7 @@ export class ExitLedger {
       }
       case '/tasks/delete': {
         const { containerId, id } = unpackAny(TaskDeleteSchema, event);
-        if (id === '' || id === containerId) this.#of(namespace, containerId).deleted = true;
-        return true;
+        return (id !== '' && id !== containerId) || this.#admitDeletion(keyOf(namespace, containerId));
       }
       default:
         return true;
@@ -66,25 +65,28 @@ export class ExitLedger {
   }
 
   #admitExit(namespace: string, id: string, execId: string, end: ProcessEnd): boolean {
-    const { exits } = this.#of(namespace, id);
-    if (exits.get(execId)?.pid === end.pid) return false;
-    exits.delete(execId);
-    exits.set(execId, end);
-    if (exits.size > limits.rememberedExecExits + 1) {
-      const oldest = [...exits.keys()].find((known) => known !== '');
-      if (oldest !== undefined) exits.delete(oldest);
+    const key = keyOf(namespace, id);
+    const ends = this.#containers.get(key) ?? new Map<string, ProcessEnd>();
+    if (ends.get(execId)?.pid === end.pid) return false;
+    this.#containers.set(key, ends);
+    ends.delete(execId);
+    ends.set(execId, end);
+    if (ends.size > limits.rememberedExecExits + 1) {
+      const oldest = [...ends.keys()].find((known) => known !== '');
+      if (oldest !== undefined) ends.delete(oldest);
     }
     return true;
   }
 
-  #of(namespace: string, id: string): Known {
-    const key = keyOf(namespace, id);
-    let known = this.#containers.get(key);
-    if (known === undefined) {
-      known = { exits: new Map(), deleted: false };
-      this.#containers.set(key, known);
+  #admitDeletion(key: string): boolean {
+    if (this.#deleted.has(key)) return false;
+    this.#deleted.add(key);
+    const [oldest] = this.#deleted;
+    if (this.#deleted.size > limits.rememberedDeletions && oldest !== undefined) {
+      this.#deleted.delete(oldest);
+      this.#containers.delete(oldest);
     }
-    return known;
+    return true;
   }
 }
 

@@ -6,7 +6,13 @@
 import { lstat } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as after } from 'node:timers/promises';
-import { type Context, type NamespacedContext, withNamespace, withTimeout } from '../../base/context.ts';
+import {
+  type Context,
+  checkSignal,
+  type NamespacedContext,
+  withNamespace,
+  withTimeout,
+} from '../../base/context.ts';
 import { hasCode } from '../../base/errors.ts';
 import { limits } from '../../base/limits.ts';
 import type { Bundle } from './bundle.ts';
@@ -74,39 +80,46 @@ async function reconnect(
     }
     task.release();
     if (!link.isOurs && link.holders.size === 0) await deps.links.drop(link);
-    if (link.isOurs && hasCode(error, 'NotFound') && !(await deps.bundles.isUnended(bundle)))
-      return undefined;
+    if (link.isOurs && hasCode(error, 'NotFound') && !(await wasRunning(deps, bundle))) return undefined;
     throw error;
   }
 }
 
-/** Errors: NotFound when the shim does not have it, and is not just making it. */
+/** Errors: NotFound when the shim does not have it and is not just making it; DeadlineExceeded. */
 async function askFor(deps: TaskLoadDependencies, ctx: NamespacedContext, task: Task): Promise<void> {
   const { bundle, link } = task;
   const { namespace, id } = bundle;
   // A shim that is started for this has more to do than to answer.
   const connection = await link.connection({ signal: ctx.signal });
-  const limited = withTimeout(ctx, deps.deadlines.ms('shim.load'));
+  const { signal } = withTimeout(ctx, deps.deadlines.ms('shim.load'));
   for (;;) {
     try {
-      const { signal } = limited;
       const { taskPid, shimPid } = await connection.call('connect', { id }, { namespace, signal });
       link.learnProcess(shimPid);
       learnInit(deps, task, taskPid);
       return;
     } catch (error) {
-      if (!hasCode(error, 'NotFound') || !(await isHeld(task))) throw error;
-      await after(limits.heldPollMs, undefined, { signal: limited.signal });
+      if (!hasCode(error, 'NotFound') || !(await isBeingMade(deps, task))) throw error;
+      await after(limits.heldPollMs);
+      checkSignal(signal);
     }
   }
 }
 
-/** The shim's note that it has the container, or works on it: made before a create, removed after a delete. */
-async function isHeld({ link, bundle }: Task): Promise<boolean> {
+/** The shim is at the create that a daemon before us asked for: it has linked to the bundle, and noted no more than that. */
+async function isBeingMade({ bundles }: TaskLoadDependencies, { link, bundle }: Task): Promise<boolean> {
   if (link.shared === undefined) return false;
-  const file = path.join(link.shared.directory, 'held', bundle.namespace, bundle.id);
-  return lstat(file).then(
+  const held = path.join(link.shared.directory, 'held', bundle.namespace, bundle.id);
+  const isHeld = await lstat(held).then(
     () => true,
     () => false,
   );
+  const note = await bundles.shimNote(bundle);
+  return isHeld && (note === undefined || note.phase === 'creating');
+}
+
+/** It came into being, and nobody has seen its end: somebody has to tell it. */
+async function wasRunning({ bundles }: TaskLoadDependencies, bundle: Bundle): Promise<boolean> {
+  const note = await bundles.shimNote(bundle);
+  return note !== undefined && note.phase !== 'creating' && !note.ended;
 }
