@@ -236,6 +236,24 @@ describe('what hangs', { concurrency: 1 }, () => {
   });
 });
 
+test('a daemon that starts while its shim is stopped dead keeps the containers, and soon has them back', async () => {
+  await using registry = await startRegistry(['busybox']);
+  await using daemon = await startGantry({ config: `${config}'io.containerd.timeout.shim.load' = '1s'\n` });
+  const image = registry.reference('busybox');
+  await daemon.ctr('images', 'pull', '--plain-http', image);
+  for (const id of ['l1', 'l2']) await daemon.ctr('run', '-d', image, id, 'sleep', '1000');
+  const earlier = await daemon.ctr('tasks', 'ls');
+  const [shim] = await shimPids(daemon);
+  assert.ok(shim !== undefined);
+  await daemon.kill();
+  process.kill(shim, 'SIGSTOP');
+  await daemon.start();
+  const same = async (): Promise<boolean> => (await daemon.ctr('tasks', 'ls')) === earlier;
+  await until('both are listed as before', same, { timeoutMs: boundMs });
+  assert.ok(!(await shimPids(daemon)).includes(shim));
+  assert.equal(await daemon.ctr('tasks', 'exec', '--exec-id', 'e', 'l1', 'echo', 'on'), 'on\n');
+});
+
 /** Puts the process's cgroup to sleep behind the back of everybody. */
 async function freeze(pid: number): Promise<void> {
   const memberships = (await readFile(`/proc/${pid}/cgroup`, 'utf8')).split('\n');
