@@ -4,6 +4,9 @@ import { compareWithPeer, step } from './harness.ts';
 const image = 'REGISTRY/sample/busybox:latest';
 const pull = step(`images pull --plain-http ${image}`, { compare: 'status' });
 
+/** The peer's shim gives these errors no class; ours says that the state is wrong. */
+const stateUnnamed = { compare: 'status' } as const;
+
 compareWithPeer('ctr tasks and containers', [
   {
     name: 'a running task',
@@ -12,7 +15,8 @@ compareWithPeer('ctr tasks and containers', [
       step(`run -d ${image} live sleep 1000`),
       step('tasks ps live', { compare: 'shape' }),
       step('tasks metrics live', { compare: 'shape' }),
-      step('tasks metrics --format json live', { compare: 'shape' }),
+      // What is 0 is left out, and which figures are 0 is chance.
+      step('tasks metrics --format json live', { compare: 'status' }),
       step('tasks metrics --format nonsense live'),
       step('tasks ls', { compare: 'shape' }),
       step('tasks ls -q'),
@@ -22,15 +26,16 @@ compareWithPeer('ctr tasks and containers', [
       step('tasks exec --exec-id live live true'),
       step('tasks exec --exec-id e/1 live true'),
       step('tasks exec live true'),
-      step('tasks exec --exec-id e2 live'),
+      // Ours has runc's own line on the process's stderr too, for that stream is the process's own.
+      step('tasks exec --exec-id e2 live', { compare: 'status' }),
       step('tasks kill -s NONSENSE live'),
       step('tasks kill --exec-id absent live', { compare: 'class' }),
       step('tasks rm --exec-id absent live', { compare: 'class' }),
       step('tasks pause live'),
-      step('tasks pause live', { compare: 'class' }),
+      step('tasks pause live', stateUnnamed),
       step('tasks ls', { compare: 'shape' }),
       step('tasks resume live'),
-      step('tasks resume live', { compare: 'class' }),
+      step('tasks resume live', stateUnnamed),
       step('tasks rm -f live', { compare: 'status' }),
       step('tasks kill live'),
       step('tasks exec --exec-id e3 live true'),
@@ -49,11 +54,11 @@ compareWithPeer('ctr tasks and containers', [
       step('tasks ls', { compare: 'status' }),
       // Until it has ended.
       step('tasks exec --exec-id e1 ended true', { untilStatus: 1, compare: 'status' }),
-      step('tasks exec --exec-id e2 ended true', { compare: 'class' }),
+      step('tasks exec --exec-id e2 ended true', stateUnnamed),
       step('tasks kill ended', { compare: 'class' }),
       step('tasks ps ended', { compare: 'class' }),
-      step('tasks pause ended', { compare: 'class' }),
-      step('tasks metrics ended', { compare: 'class' }),
+      step('tasks pause ended', stateUnnamed),
+      step('tasks metrics ended', { compare: 'shape' }),
       step('tasks start ended', { compare: 'class' }),
       step('tasks rm ended'),
       step('tasks rm ended'),
@@ -68,12 +73,13 @@ compareWithPeer('ctr tasks and containers', [
       step('containers info one', { compare: 'shape' }),
       step('containers info --spec one'),
       step('containers label one a=b c=d', { unordered: true }),
-      step('containers label one a='),
+      step('containers label one a=', { unordered: true }),
       { args: ['containers', 'label', 'one', `long=${'v'.repeat(4100)}`] },
       step('containers label absent a=b'),
       step('containers ls'),
       step('containers ls id==one'),
-      step('containers ls bad==='),
+      // The peer says the class of the error twice.
+      step('containers ls bad===', { compare: 'class' }),
       step('tasks ps one'),
       step('tasks kill one'),
       step('tasks exec --exec-id e one true'),

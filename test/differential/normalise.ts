@@ -19,6 +19,7 @@ const rules: readonly (readonly [RegExp, string])[] = [
   [/extract-\d+-[A-Za-z0-9_-]{4}/g, 'extract-KEY'],
   [/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g, 'UUID'],
   [/\/snapshots\/\d+\//g, '/snapshots/N/'],
+  [/\/fifo\/\d+\//g, '/fifo/N/'],
   // Ids of mounts and devices, as /proc/PID/mountinfo has them.
   [/^\d+ \d+ \d+:\d+ /gm, 'MOUNT '],
   [/containerd-mount\d+/g, 'containerd-mountN'],

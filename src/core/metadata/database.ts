@@ -5,8 +5,13 @@
  * throws is undone alone, and the others pay one fsync together. So a read never sees a write that is not durable.
  * WAL with synchronous=FULL: a commit survives a power cut. Integers come back as bigint, so that nanosecond times
  * keep all of their digits.
+ *
+ * The log has its blocks before it needs them: an fsync of a file that grows waits for the journal of the file system,
+ * and so for what everybody else writes there.
  */
 import assert from 'node:assert/strict';
+import { closeSync, existsSync, fstatSync, openSync, statfsSync, writeSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { DatabaseSync, type SQLInputValue, type SQLOutputValue, type StatementSync } from 'node:sqlite';
 import { ContainerdError, internal, resourceExhausted } from '../../base/errors.ts';
 
@@ -48,6 +53,7 @@ export class Database implements Disposable {
     );
     this.#sql = this.#makeSql();
     this.#migrate(path, migrations);
+    reserveLog(path);
   }
 
   /** Must not return an unfinished `iterate`. */
@@ -187,6 +193,31 @@ export class Database implements Disposable {
       if (index < version) continue;
       this.#connection.exec(`BEGIN IMMEDIATE; ${step}; PRAGMA user_version = ${index + 1}; COMMIT`);
     }
+  }
+}
+
+/** Where SQLite begins the log anew by itself: 1000 pages and their headers. */
+const logBytes = 4 * 1024 * 1024;
+/** A disk that has no more than this many logs left is not given to one that may never grow so far. */
+const leastFreeLogs = 64;
+
+/**
+ * Zeros behind the end of the log: SQLite takes them for the end, because no frame is all zeros, and writes over them
+ * (sqlite.org, "WAL-mode File Format"). Locks are not lost by the close: SQLite keeps none on the log.
+ */
+function reserveLog(path: string): void {
+  const log = `${path}-wal`;
+  if (!existsSync(log)) return;
+  const { bavail, bsize } = statfsSync(dirname(log));
+  if (bavail * bsize < leastFreeLogs * logBytes) return;
+  const file = openSync(log, 'r+');
+  try {
+    const { size } = fstatSync(file);
+    if (size < logBytes) writeSync(file, Buffer.alloc(logBytes - size), 0, logBytes - size, size);
+  } catch {
+    // A quota, for one: then the log grows as it goes.
+  } finally {
+    closeSync(file);
   }
 }
 

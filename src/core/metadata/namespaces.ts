@@ -111,7 +111,11 @@ function put(sql: Sql, { name, labels }: NamespaceRecord): void {
 }
 
 /** Here a plain `labels` is refused, as containerd does. */
-function maskNamespace({ labels: given }: NamespaceRecord, current: Labels, paths: readonly string[]): Labels {
+function maskNamespace(
+  { labels: given }: NamespaceRecord,
+  current: Labels,
+  paths: readonly string[],
+): Labels {
   if (paths.length === 0) return withoutEmptyLabels(given);
   let labels = current;
   applyMask('', paths, {
