@@ -7,7 +7,7 @@ import { giveBackAtRest } from '../platform/rest.ts';
 import { selectPlatform } from '../platform/select.ts';
 import { type CheckOptions, checkOffline } from './commands/check.ts';
 import { printDefaults, printEffective, printMigrated } from './commands/config.ts';
-import { type PublishOptions, publish } from './commands/publish.ts';
+import type { PublishOptions } from './commands/publish.ts';
 import { type CommandLine, Configuration } from './config/daemon-config.ts';
 import { Daemon } from './daemon.ts';
 import { createLogger } from './logger.ts';
@@ -74,7 +74,11 @@ program
   .description('forward an event: a serialized google.protobuf.Any on standard input (used by shims)')
   .requiredOption('--topic <topic>', 'topic of the event')
   .option('--namespace <name>', 'namespace of the event')
-  .action((options: PublishOptions) => publish(program.opts<CommandLine>(), options));
+  .action(async (options: PublishOptions) => {
+    // Loaded here, for it brings a gRPC client, which a daemon that serves has no use for.
+    const { publish } = await import('./commands/publish.ts');
+    await publish(program.opts<CommandLine>(), options);
+  });
 
 program
   .command('check')

@@ -22,7 +22,7 @@ import { failureOf } from '../iteration.ts';
 import type { CallOptions, Client, Connection, Service } from '../service.ts';
 import { errorOf } from '../status.ts';
 import { clientOf, type Transport } from '../transport.ts';
-import { deserializer, serializer, statusDetailsHeader, writeHeaders } from './codec.ts';
+import { deserializer, leaseHeader, namespaceHeader, serializer, statusDetailsHeader } from './codec.ts';
 import { writeAll } from './flow.ts';
 
 export interface GrpcClientOptions {
@@ -280,4 +280,11 @@ function unpackDetails(
     // Details are an extra: a code and a message are there without them.
     return [];
   }
+}
+
+function writeHeaders(headers: { namespace?: string; lease?: string }): Metadata {
+  const metadata = new Metadata();
+  if (headers.namespace !== undefined) metadata.set(namespaceHeader, headers.namespace);
+  if (headers.lease !== undefined) metadata.set(leaseHeader, headers.lease);
+  return metadata;
 }

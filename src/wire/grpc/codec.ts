@@ -4,7 +4,6 @@
  */
 import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http2';
 import { create, type DescMessage, fromBinary, type Message, toBinary } from '@bufbuild/protobuf';
-import { Metadata } from '@grpc/grpc-js';
 import type { CallHeaders } from '../call-context.ts';
 import { type Status, StatusSchema } from '../gen/google/rpc/status_pb.js';
 
@@ -75,11 +74,4 @@ function percentEncoded(bytes: Uint8Array): string {
         ? String.fromCharCode(byte)
         : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`;
   return text;
-}
-
-export function writeHeaders(headers: { namespace?: string; lease?: string }): Metadata {
-  const metadata = new Metadata();
-  if (headers.namespace !== undefined) metadata.set(namespaceHeader, headers.namespace);
-  if (headers.lease !== undefined) metadata.set(leaseHeader, headers.lease);
-  return metadata;
 }

@@ -7,13 +7,16 @@
  */
 import { Readable } from 'node:stream';
 import { getCACertificates } from 'node:tls';
-import { Agent, type Dispatcher, ProxyAgent } from 'undici';
+import type * as undiciPackage from 'undici';
+import type { Dispatcher } from 'undici';
 import { checkSignal } from '../../base/context.ts';
 import { limits } from '../../base/limits.ts';
 import { requestFailed } from './failure.ts';
 import type { HttpRequest, HttpResponse } from './message.ts';
 import { type Environment, proxyFor } from './proxy.ts';
 import { defaultTls, type TlsSettings, tlsFingerprint } from './tls.ts';
+
+type Undici = Pick<typeof undiciPackage, 'Agent' | 'ProxyAgent'>;
 
 export interface HttpClientOptions {
   /** Where the proxy variables are looked up; none when absent. */
@@ -40,7 +43,9 @@ export class HttpClient implements AsyncDisposable {
     const { method, url, headers, body, signal } = request;
     if (signal !== undefined) checkSignal(signal);
     try {
-      const response = await this.#dispatcherFor(request).request({
+      // Loaded with the first request: a daemon that pulls nothing keeps none of it in memory.
+      const undici = await import('undici');
+      const response = await this.#dispatcherFor(undici, request).request({
         origin: url.origin,
         path: `${url.pathname}${url.search}`,
         method,
@@ -65,12 +70,16 @@ export class HttpClient implements AsyncDisposable {
     await Promise.all(dispatchers.map((dispatcher) => dispatcher.destroy()));
   }
 
-  #dispatcherFor({ url, tls = defaultTls, dialTimeoutMs = limits.registryDialMs }: HttpRequest): Dispatcher {
+  #dispatcherFor(
+    undici: Undici,
+    { url, tls = defaultTls, dialTimeoutMs = limits.registryDialMs }: HttpRequest,
+  ): Dispatcher {
     const proxy = proxyFor(url, this.#options.env ?? {});
     const secure = url.protocol === 'https:';
     const key = `${secure ? tlsFingerprint(tls) : 'plain'} ${dialTimeoutMs} ${proxy?.href ?? ''}`;
     const dispatcher =
-      this.#dispatchers.get(key) ?? this.#makeDispatcher(secure ? tls : undefined, dialTimeoutMs, proxy);
+      this.#dispatchers.get(key) ??
+      this.#makeDispatcher(undici, secure ? tls : undefined, dialTimeoutMs, proxy);
     this.#dispatchers.delete(key);
     this.#dispatchers.set(key, dispatcher);
     this.#closeUnused();
@@ -85,7 +94,12 @@ export class HttpClient implements AsyncDisposable {
     oldest[1].close().catch(() => {});
   }
 
-  #makeDispatcher(tls: TlsSettings | undefined, dialTimeoutMs: number, proxy: URL | undefined): Dispatcher {
+  #makeDispatcher(
+    { Agent, ProxyAgent }: Undici,
+    tls: TlsSettings | undefined,
+    dialTimeoutMs: number,
+    proxy: URL | undefined,
+  ): Dispatcher {
     const stallMs = this.#options.stallMs ?? limits.registryStallMs;
     const common = {
       connections: this.#options.connectionsPerHost ?? limits.registryConnections,
