@@ -31,6 +31,8 @@ export interface StoreHostOptions {
   readonly snapshotter: SnapshotterName;
   /** False shows what is lost without it. */
   readonly syncCommit: boolean;
+  /** Another one than before: the machine was started anew. */
+  readonly boot: string;
 }
 
 export interface CheckResult {
@@ -51,12 +53,12 @@ export class StoreHost implements AsyncDisposable {
 
   private constructor(
     directory: string,
-    { platform, snapshotter, syncCommit }: StoreHostOptions & { platform: Platform },
+    { platform, snapshotter, syncCommit, boot }: StoreHostOptions & { platform: Platform },
     cleanup: AsyncDisposableStack,
   ) {
     this.directory = directory;
     const log = silentLogger;
-    const local = new LocalContentStore(join(directory, 'content'));
+    const local = new LocalContentStore(join(directory, 'content'), { boot });
     const root = join(directory, snapshotter);
     for (const folder of [root, join(directory, 'metadata')]) mkdirSync(folder, { recursive: true });
     const records = cleanup.use(new SnapshotRecordStore(join(root, 'metadata.db')));
@@ -97,11 +99,11 @@ export class StoreHost implements AsyncDisposable {
   /** Opens or makes it, and puts right what the daemon's start puts right. */
   static async open(
     directory: string,
-    { snapshotter = 'native', syncCommit = true }: Partial<StoreHostOptions> = {},
+    { snapshotter = 'native', syncCommit = true, boot = 'first' }: Partial<StoreHostOptions> = {},
   ): Promise<StoreHost> {
     await using cleanup = new AsyncDisposableStack();
     const platform = await selectPlatform();
-    const host = new StoreHost(directory, { platform, snapshotter, syncCommit }, cleanup);
+    const host = new StoreHost(directory, { platform, snapshotter, syncCommit, boot }, cleanup);
     await host.backend.restoreDirectories(host.ctx);
     syncDirectory(directory);
     host.#cleanup.use(cleanup.move());

@@ -1,6 +1,8 @@
 /**
- * The files of one ingest: `ref`, `startedat`, `updatedat`, `total`, `data`, as containerd lays them out.
+ * The files of one ingest: `ref`, `startedat`, `updatedat`, `total`, `data`, as containerd lays them out, and `boot`.
  *
+ * None is synced before the commit. `boot` says since which start of the machine they were written: a power cut in
+ * between may have left any part of `data`, whose digest would then be wrong for ever.
  * `ref` is written last but for `data`, so a directory without it was never finished being made, and counts as absent.
  * `updatedat` is kept for other tools; here the time of `data` says when bytes last came.
  */
@@ -40,7 +42,10 @@ export function absentIsUndefined(error: unknown): undefined {
   if (errnoName(error) !== 'ENOENT') throw error;
 }
 
-export async function makeIngest(directory: string, ref: IngestRef, totalBytes: number): Promise<Instant> {
+export async function makeIngest(
+  directory: string,
+  { ref, totalBytes, bootId }: { ref: IngestRef; totalBytes: number; bootId: string },
+): Promise<Instant> {
   await rm(directory, { recursive: true, force: true });
   await mkdir(directory, { mode: 0o755 });
   const startedAt = now();
@@ -49,10 +54,15 @@ export async function makeIngest(directory: string, ref: IngestRef, totalBytes: 
     writeFile(join(directory, 'startedat'), text),
     writeFile(join(directory, 'updatedat'), text),
     writeFile(join(directory, 'total'), String(totalBytes)),
+    writeFile(join(directory, 'boot'), bootId),
   ]);
   await writeFile(join(directory, 'ref'), ref);
   return startedAt;
 }
+
+/** Its bytes are those that were written: the machine was not started anew since. */
+export const isOfThisBoot = async (directory: string, bootId: string): Promise<boolean> =>
+  (await readFile(join(directory, 'boot'), 'utf8').catch(absentIsUndefined)) === bootId;
 
 export const touchIngest = (directory: string, updatedAt: Instant): Promise<void> =>
   writeFile(join(directory, 'updatedat'), formatInstant(updatedAt));

@@ -28,6 +28,7 @@ describe('local content store', () => {
     }
     const directory = join(made.root, 'ingest', refDirectory);
     assert.deepEqual((await readdir(directory)).toSorted(), [
+      'boot',
       'data',
       'ref',
       'startedat',
@@ -48,6 +49,16 @@ describe('local content store', () => {
     }
     await using writer = await new LocalContentStore(made.root).writer({ ref });
     assert.deepEqual([writer.status().offsetBytes, writer.digest()], [5, digestOf(hello)]);
+  });
+
+  test('begins anew when the machine was started since: a power cut may have left any part', async () => {
+    await using made = await makeRoot();
+    {
+      await using writer = await new LocalContentStore(made.root, { boot: 'one' }).writer({ ref });
+      await writer.write(hello);
+    }
+    await using writer = await new LocalContentStore(made.root, { boot: 'two' }).writer({ ref });
+    assert.deepEqual([writer.status().offsetBytes, writer.digest()], [0, digestOf('')]);
   });
 
   test('an ingest that was never finished being made starts afresh', async () => {

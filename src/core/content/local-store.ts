@@ -4,7 +4,7 @@
  *   blobs/<algorithm>/<hex>                       mode 0444, complete and synced before it has this name
  *   ingest/<sha256 of ref>/{ref,startedat,updatedat,total,data}
  *
- * The layout is containerd's, so either may open the other's directory. Plain node:fs, no FFI. `kill -9` between any
+ * The layout is containerd's, so either may open the other's directory, but ingests begin anew. Plain node:fs, no FFI. `kill -9` between any
  * two steps leaves an ingest that resumes (its hash is taken again from disk) or a blob that nobody lists.
  */
 import { createHash } from 'node:crypto';
@@ -15,6 +15,7 @@ import { type Digest, digestAlgorithm, digestHex, parseDigest } from '../../base
 import { wrap } from '../../base/errors.ts';
 import type { IngestRef } from '../../base/identifiers.ts';
 import { type Instant, instantOfNs } from '../../base/time.ts';
+import { bootId } from '../../platform/boot-id.ts';
 import { errnoName, fromNodeError } from '../../platform/errno.ts';
 import { syncDirectory } from '../../platform/sync-directory.ts';
 import { BlobReader } from './blob-reader.ts';
@@ -29,6 +30,7 @@ import {
   absentIsUndefined,
   dataFile,
   hashFile,
+  isOfThisBoot,
   makeIngest,
   readIngest,
 } from './ingest-directory.ts';
@@ -44,10 +46,12 @@ export interface BlobInfo {
 export class LocalContentStore {
   readonly #root: string;
   readonly #locks = new RefLocks();
+  readonly #bootId: string;
 
-  /** Makes `root` where it is absent. One process may use it at a time. */
-  constructor(root: string) {
+  /** Makes `root` where it is absent. One process may use it at a time. `boot` names the machine's start, for tests. */
+  constructor(root: string, { boot = bootId() }: { boot?: string } = {}) {
     this.#root = root;
+    this.#bootId = boot;
     for (const [directory, mode] of [
       [root, 0o700],
       [join(root, 'ingest'), 0o755],
@@ -138,8 +142,10 @@ export class LocalContentStore {
       const found = await readIngest(directory);
       const restarts =
         found !== undefined && totalBytes > 0 && found.totalBytes > 0 && totalBytes !== found.totalBytes;
-      const resumed = found?.ref === ref && !restarts ? found : undefined;
-      const startedAt = resumed?.startedAt ?? (await makeIngest(directory, ref, totalBytes));
+      const resumes = found?.ref === ref && !restarts && (await isOfThisBoot(directory, this.#bootId));
+      const resumed = resumes ? found : undefined;
+      const startedAt =
+        resumed?.startedAt ?? (await makeIngest(directory, { ref, totalBytes, bootId: this.#bootId }));
       const offsetBytes = resumed?.offsetBytes ?? 0;
       const digester = await hashFile(dataFile(directory), offsetBytes);
       // The write position is given with each write, so the handle needs no append mode.

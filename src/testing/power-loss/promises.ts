@@ -4,7 +4,12 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { digestOf } from '../../base/digest.ts';
 import { hasCode } from '../../base/errors.ts';
-import { parseContainerId, parseImageName, parseSnapshotKey } from '../../base/identifiers.ts';
+import {
+  parseContainerId,
+  parseImageName,
+  parseIngestRef,
+  parseSnapshotKey,
+} from '../../base/identifiers.ts';
 import { chainIds } from '../../oci/chain-id.ts';
 import { hostPlatform } from '../../oci/platform.ts';
 import { buildImage, buildLayer } from '../registry/image-builder.ts';
@@ -91,6 +96,14 @@ const checks: Readonly<Record<Thing['kind'], Check>> = {
     return true;
   },
 };
+
+/** Whatever is left of an ingest that was cut off, it can be brought to its end. */
+export async function finishIngest({ store, ctx }: StoreHost, name: string): Promise<void> {
+  const bytes = contentOf(name);
+  await using writer = await store.content.writer(ctx, { ref: parseIngestRef(name) });
+  await writer.write(bytes.subarray(writer.status().offsetBytes));
+  await writer.commit(ctx, { sizeBytes: bytes.length, expected: digestOf(bytes) });
+}
 
 /** A file of a committed layer's own directory. */
 function readLayer({ backend }: StoreHost, name: string, file: string): Buffer {

@@ -56,7 +56,7 @@ for (const name of ['first', 'second', 'third']) {
 // An ingest that nobody finishes.
 {
   await using writer = await content.writer(leased, { ref: parseIngestRef('abandoned') });
-  await writer.write(contentOf('abandoned').subarray(0, 500));
+  for (const start of [0, 250]) await writer.write(contentOf('abandoned').subarray(start, start + 250));
 }
 
 // Snapshots on each other, written to as clients do, without a sync of theirs.
