@@ -205,6 +205,16 @@ void test('a shim that cannot be started is tried again, and given up after some
   });
 });
 
+void test('a question waits for a shim that is just taken over, longer than for an answer', async (t) => {
+  const { shim, call, inFlight } = await makeLab(t, { deadlines: { ...short, 'task.state': 50 } });
+  await call('create', { id });
+  await shim.die();
+  // The pauses between these starts are longer than the deadline.
+  shim.failingStarts = 2;
+  assert.equal((await call('state', { id, execId: '' })).status, Status.CREATED);
+  assert.deepEqual(inFlight.stuck(namespace), []);
+});
+
 void test('a question that hangs ends at its deadline, and is listed until it is answered', async (t) => {
   const { shim, call, inFlight, steps } = await makeLab(t, { deadlines: short });
   await call('create', { id });

@@ -49,9 +49,10 @@ export class TaskCalls {
     const deadlineMs = deadlines.ofCallMs(method);
     const call = calls.begin({ namespace, id, execId }, method, deadlineMs);
     const isQuestion = questions.has(method);
+    // Of each try: while a shim is taken over there is nobody who could answer, and that has bounds of its own.
     const answer = callRepeating(task.link, method, request, {
       namespace,
-      ...(isQuestion && { timeoutMs: deadlineMs, signal: AbortSignal.timeout(deadlineMs) }),
+      ...(isQuestion && { timeoutMs: deadlineMs }),
     });
     if (!isQuestion) {
       answer.then(
