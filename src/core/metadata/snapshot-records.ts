@@ -78,7 +78,6 @@ class RecordTransaction implements SnapshotTransaction {
     key: SnapshotKey,
     parent: SnapshotKey | undefined,
     given: Labels,
-    usage: SnapshotUsage,
   ): SnapshotRecord {
     const row = this.#requireRow(key);
     if (row['kind'] !== 'active') throw failedPrecondition(`snapshot ${JSON.stringify(key)} is not active`);
@@ -89,12 +88,10 @@ class RecordTransaction implements SnapshotTransaction {
       parent === undefined ? (row['parent_id'] ?? null) : integer(this.#committed(parent), 'id');
     const at = now();
     this.#sql.run(
-      `UPDATE snapshots SET key = ?, kind = 'committed', parent_id = ?, size = ?, inodes = ?, labels = ?,
-       created_at = ?, updated_at = ? WHERE id = ?`,
+      `UPDATE snapshots SET key = ?, kind = 'committed', parent_id = ?, labels = ?, created_at = ?, updated_at = ?
+       WHERE id = ?`,
       name,
       parentId,
-      usage.sizeBytes,
-      usage.inodes,
       JSON.stringify(given),
       at,
       at,
@@ -127,6 +124,15 @@ class RecordTransaction implements SnapshotTransaction {
     return row['size'] === null
       ? undefined
       : { sizeBytes: integer(row, 'size'), inodes: integer(row, 'inodes') };
+  }
+
+  setUsage(id: number, { sizeBytes, inodes }: SnapshotUsage): void {
+    this.#sql.run(
+      `UPDATE snapshots SET size = ?, inodes = ? WHERE id = ? AND kind = 'committed'`,
+      sizeBytes,
+      inodes,
+      id,
+    );
   }
 
   *list(): Generator<SnapshotRecord> {

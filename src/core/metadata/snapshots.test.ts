@@ -186,7 +186,7 @@ describe('remote snapshots', () => {
     backend.prepare = async (_ctx, given, options) => {
       await backend.records.write((records) => {
         records.create('active', given, undefined, {});
-        records.commit(key('remote'), given, undefined, options.labels ?? {}, { sizeBytes: 0, inodes: 0 });
+        records.commit(key('remote'), given, undefined, options.labels ?? {});
       });
       return backend.records.write((records) => {
         records.create('active', key('remote'), undefined, {});

@@ -84,9 +84,10 @@ export class RecordsSnapshotter implements Snapshotter, Disposable {
 
   async commit(_ctx: Context, name: SnapshotKey, key: SnapshotKey, options: PrepareOptions): Promise<void> {
     this.#failAsTold('commit');
-    await this.records.write((transaction) =>
-      transaction.commit(name, key, options.parent, options.labels ?? {}, { sizeBytes: 1, inodes: 1 }),
-    );
+    await this.records.write((transaction) => {
+      const { id } = transaction.commit(name, key, options.parent, options.labels ?? {});
+      transaction.setUsage(id, { sizeBytes: 1, inodes: 1 });
+    });
   }
 
   async remove(_ctx: Context, key: SnapshotKey): Promise<void> {

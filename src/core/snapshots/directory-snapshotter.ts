@@ -105,8 +105,14 @@ export class DirectorySnapshotter implements InspectableSnapshotter {
 
   async usage(ctx: Context, key: SnapshotKey): Promise<SnapshotUsage> {
     const record = this.#require(key);
+    if (record.kind === 'view') return noUsage;
     if (record.kind === 'active') return this.#measure(ctx, record);
-    return this.#records.read((records) => records.usage(key)) ?? noUsage;
+    const known = this.#records.read((records) => records.usage(key));
+    if (known !== undefined) return known;
+    // A committed tree does not change, so it is measured when first asked about and not on the way of a commit.
+    const usage = await this.#measure(ctx, record);
+    await this.#records.write((records) => records.setUsage(record.id, usage));
+    return usage;
   }
 
   async mounts(_ctx: Context, key: SnapshotKey): Promise<Mount[]> {
@@ -125,7 +131,7 @@ export class DirectorySnapshotter implements InspectableSnapshotter {
   }
 
   async commit(
-    ctx: Context,
+    _ctx: Context,
     name: SnapshotKey,
     key: SnapshotKey,
     { parent, labels = {} }: PrepareOptions,
@@ -133,9 +139,8 @@ export class DirectorySnapshotter implements InspectableSnapshotter {
     if (parent !== undefined && !this.capabilities.includes('rebase'))
       checkSameParent(this.name, this.#require(key), parent);
     const record = this.#require(key);
-    const usage = record.kind === 'active' ? await this.#measure(ctx, record) : noUsage;
     if (record.kind === 'active') await this.#sync?.sync();
-    await this.#records.write((records) => records.commit(name, key, parent, labels, usage));
+    await this.#records.write((records) => records.commit(name, key, parent, labels));
   }
 
   async remove(_ctx: Context, key: SnapshotKey): Promise<void> {

@@ -48,3 +48,18 @@ void it('a child is a whole copy, down to links, holes, devices, xattrs and nano
   const [view] = await snapshotter.view(ctx, key('v'), { parent: key('c') });
   assert.deepEqual(view, { type: 'bind', source: from, target: '', options: ['rbind', 'ro'] });
 });
+
+void it('a committed tree is measured when first asked about, and that is kept', async () => {
+  await using made = await makeBackend(NativeSnapshotter);
+  const { snapshotter } = made;
+  const [mount] = await snapshotter.prepare(ctx, key('a'), {});
+  const file = join(mount!.source, 'file');
+  writeFileSync(file, 'x'.repeat(10_000));
+  linkSync(file, join(mount!.source, 'same'));
+  await snapshotter.commit(ctx, key('c'), key('a'), {});
+  const usage = await snapshotter.usage(ctx, key('c'));
+  assert.equal(usage.inodes, 2);
+  assert.ok(usage.sizeBytes >= 10_000, JSON.stringify(usage));
+  writeFileSync(join(mount!.source, 'another'), 'x'.repeat(10_000));
+  assert.deepEqual(await snapshotter.usage(ctx, key('c')), usage);
+});

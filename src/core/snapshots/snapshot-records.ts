@@ -29,13 +29,14 @@ export interface SnapshotTransaction {
     key: SnapshotKey,
     parent: SnapshotKey | undefined,
     labels: Labels,
-    usage: SnapshotUsage,
   ): SnapshotRecord;
   /** Errors: NotFound, FailedPrecondition (has children). */
   remove(key: SnapshotKey): SnapshotRecord;
   setLabels(key: SnapshotKey, labels: Labels): SnapshotRecord;
-  /** Stored at commit; undefined for active ones. */
+  /** Of a committed snapshot, once it was measured. */
   usage(key: SnapshotKey): SnapshotUsage | undefined;
+  /** Of the committed snapshot `id`; nothing happens when it is gone. */
+  setUsage(id: number, usage: SnapshotUsage): void;
   list(): Iterable<SnapshotRecord>;
   /** Ids that are in use: every other directory is a leftover. */
   ids(): ReadonlySet<number>;
