@@ -218,6 +218,48 @@ test('what is being written is neither told nor touched', async () => {
   await lab.clean();
 });
 
+test('repairs beside work that goes on: nothing of it is told, nothing of it is lost', async () => {
+  await using lab = await Lab.make();
+  const { host } = lab;
+  const { content, images } = host.store;
+  const working = async (): Promise<void> => {
+    for (let count = 0; count < 40; count += 1) {
+      const bytes = Buffer.from(`work ${count} `.repeat(count + 1));
+      const digest = await putContent(content, host.ctx, bytes, {
+        labels: { 'containerd.io/gc.root': 'yes' },
+      });
+      if (count % 3 === 0) await content.delete(host.ctx, digest);
+      const key = parseSnapshotKey(`work ${count}`);
+      await host.store
+        .snapshotter('native')
+        .prepare(host.ctx, key, { labels: { 'containerd.io/gc.root': 'yes' } });
+      if (count % 4 === 0) await host.store.snapshotter('native').remove(host.ctx, key);
+      if (count % 10 === 0) {
+        await images.delete(host.ctx, parseImageName(lab.reference), {});
+        await host.pull(lab.reference);
+      }
+    }
+  };
+  const state = { isDone: false };
+  const work = working().finally(() => {
+    state.isDone = true;
+  });
+  let checks = 0;
+  for (; !state.isDone || checks === 0; checks += 1) {
+    const { findings } = await host.check({ repair: true });
+    assert.deepEqual(
+      findings.filter(({ severity }) => severity !== 'notice'),
+      [],
+      `check ${checks}`,
+    );
+  }
+  await work;
+  await host.collector.run(host.ctx);
+  await lab.clean();
+  const { counts } = (await host.check()).summary;
+  assert.deepEqual([counts.blobs, counts.snapshots], [4 + 26, 2 + 30]);
+});
+
 test('a lost layer goes with what stands on it, and the next pull unpacks it again', async () => {
   await using lab = await Lab.make();
   const lost = lab.host.backend.inspect().snapshots.find(({ record }) => record.parent === undefined);
