@@ -14,6 +14,7 @@ import { type Ctr, ctrOf, debianCtr } from '../support/ctr.ts';
 import { type Daemon, startGantry, startPeer } from '../support/daemon.ts';
 import { type Registry, startRegistry } from '../support/registry.ts';
 import { attempt } from '../support/run.ts';
+import { until } from '../support/until.ts';
 import { normalise, sortLines } from './normalise.ts';
 
 export interface Step {
@@ -175,8 +176,11 @@ async function performStep(
   const args = ['-n', namespace, ...one.args.map(filled)];
   const { input, untilStatus, compare = 'all' } = one;
   let outcome = await ctr.attempt(args, input === undefined ? {} : { input });
-  for (let tries = 0; untilStatus !== undefined && outcome.status !== untilStatus && tries < 50; tries += 1)
-    outcome = await ctr.attempt(args);
+  if (untilStatus !== undefined && outcome.status !== untilStatus)
+    await until(`ctr ${one.args.join(' ')} ends with ${untilStatus}`, async () => {
+      outcome = await ctr.attempt(args);
+      return outcome.status === untilStatus;
+    });
   for (const [name, pattern] of Object.entries(one.capture ?? {}))
     captured.set(name, pattern.exec(outcome.stdout)?.[1] ?? `<no ${name}>`);
   const tidy = (text: string): string => {
