@@ -11,6 +11,7 @@ import { Task } from '../../src/wire/gen/containerd/runtime/task/v3/shim_pb.js';
 import { Status } from '../../src/wire/gen/containerd/types/task/task_pb.js';
 import { pipeReader } from '../../src/wire/pipe.ts';
 import { connectTtrpc } from '../../src/wire/ttrpc/client.ts';
+import { makeRuncStandIn } from '../support/runc-stand-in.ts';
 import { ShimLab } from '../support/shim-lab.ts';
 import { until } from '../support/until.ts';
 
@@ -389,6 +390,22 @@ describe('a shim that is killed, as root', { skip, timeout: 240_000 }, () => {
     await until('the third kill is told', () => kills() === 3);
     assert.equal(await lab.finish(id, SIGKILL), 137);
     assert.deepEqual(lab.topics(id), ['create', 'start', 'oom', 'oom', 'oom', 'exit init 137', 'delete']);
+  });
+
+  test('a container that waits to be restored still does', async () => {
+    const runc = (await makeRuncStandIn(join(lab.root, 'stand-in'))).path;
+    const dumped = await lab.run(sleep, { runc });
+    const checkpoint = join(lab.root, 'dump');
+    await lab.tasks.checkpoint({ id: dumped, path: checkpoint });
+    assert.equal(await lab.finish(dumped, SIGKILL), 137);
+    const id = lab.makeBundle(['/bin/sh', '-c', 'exit 11']);
+    await lab.tasks.create({ ...lab.request(id, { runc }), checkpoint });
+    await lab.replace();
+    const state = await lab.tasks.state({ id });
+    assert.deepEqual([state.status, state.pid], [Status.CREATED, 0]);
+    await lab.tasks.start({ id });
+    assert.equal(await lab.finish(id), 11);
+    assert.deepEqual(lab.topics(id), ['create', 'start', 'exit init 11', 'delete']);
   });
 
   test('SIGUSR1: what it holds and what it is stuck in stands in its log', async () => {
