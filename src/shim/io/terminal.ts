@@ -4,7 +4,8 @@
  *
  * Back-pressure goes both ways: a client that does not read fills its FIFO, then the pty, and then only its own
  * container waits. `drained` resolves when everything that was written to the terminal has been passed on, which is
- * when no process has it open any more (EIO, pty(7)).
+ * when no process has it open any more (EIO, pty(7)). Our writing end of the client's FIFO is closed then: a client
+ * may read to the end before it deletes the process.
  */
 import { createWriteStream, writeSync } from 'node:fs';
 import { type Readable, Writable } from 'node:stream';
@@ -144,6 +145,9 @@ export class Terminal implements AsyncDisposable {
     } catch (error) {
       // The other side of the pty is closed by all: its end of file.
       if ((error as NodeJS.ErrnoException).code !== 'EIO' && !sink.destroyed) throw error;
+    } finally {
+      // Nothing is left in it: each chunk has left us when its write is done.
+      sink.destroy();
     }
   }
 
