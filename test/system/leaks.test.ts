@@ -9,7 +9,7 @@ import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { after, before, describe, test } from 'node:test';
+import { after, before, describe, type TestContext, test } from 'node:test';
 import { attachStreams, makeStreams, type ProcessStreams } from '../../src/client/index.ts';
 import { selectPlatform } from '../../src/platform/select.ts';
 import { type Daemon, startGantry } from '../support/daemon.ts';
@@ -136,6 +136,7 @@ describe('nothing is left behind', { concurrency: 1 }, () => {
   }
 
   async function leavesNothing(
+    context: TestContext,
     kind: keyof typeof rounds,
     round: (id: string) => Promise<void>,
   ): Promise<void> {
@@ -156,13 +157,14 @@ describe('nothing is left behind', { concurrency: 1 }, () => {
       daemonBytes: memoryAfter.daemonHeapBytes - memoryFirst.daemonHeapBytes,
       shimBytes: (memoryAfter.shimKb - memoryFirst.shimKb) * 1024,
     };
+    context.diagnostic(`memory of ${rounds[kind]} rounds: ${JSON.stringify(grown)}`);
     for (const [name, bytes] of Object.entries(grown))
       assert.ok(bytes < allowedBytes, `${name} grew by ${bytes} in ${rounds[kind]} rounds`);
   }
 
-  test(`${rounds.execs} execs`, { timeout }, async () => {
+  test(`${rounds.execs} execs`, { timeout }, async (context) => {
     const task = lab.client.tasks.task('stays');
-    await leavesNothing('execs', async (execId) => {
+    await leavesNothing(context, 'execs', async (execId) => {
       const exec = await task.exec({ execId, process: { ...asRoot, args: ['true'] } });
       const ended = exec.wait();
       await exec.start();
@@ -171,8 +173,8 @@ describe('nothing is left behind', { concurrency: 1 }, () => {
     });
   });
 
-  test(`${rounds.creations} containers created, run and deleted`, { timeout }, async () => {
-    await leavesNothing('creations', async (id) => {
+  test(`${rounds.creations} containers created, run and deleted`, { timeout }, async (context) => {
+    await leavesNothing(context, 'creations', async (id) => {
       await lab.create(id, ['true']);
       const task = lab.client.tasks.task(id);
       const ended = task.wait();
@@ -183,7 +185,7 @@ describe('nothing is left behind', { concurrency: 1 }, () => {
     });
   });
 
-  test(`${rounds.attachments} clients that attach to a container and leave`, { timeout }, async () => {
+  test(`${rounds.attachments} clients that attach to a container and leave`, { timeout }, async (context) => {
     const { files } = await selectPlatform();
     const options = { makeFifo: files.makeFifo.bind(files), directory: fifoDir };
     await using first = await makeStreams(options, { stdin: true, terminal: false });
@@ -191,7 +193,7 @@ describe('nothing is left behind', { concurrency: 1 }, () => {
     first.leave();
     // One after the other, for only one of those attached gets each byte.
     let turn: Promise<void> = Promise.resolve();
-    await leavesNothing('attachments', (word) => {
+    await leavesNothing(context, 'attachments', (word) => {
       turn = turn.then(async () => {
         const streams = attachStreams(first.paths);
         await echo(streams, word);
