@@ -4,9 +4,9 @@
  */
 import { randomBytes } from 'node:crypto';
 import { dirname } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { type Daemon, startGantry, startPeer } from '../test/support/daemon.ts';
 import { startRegistry } from '../test/support/registry.ts';
+import { until } from '../test/support/until.ts';
 import { onPrivateNode, pssMb } from './memory.ts';
 
 /** Long enough for both to have done what they do about memory when nothing happens. */
@@ -37,7 +37,8 @@ for (const count of counts) {
     for (const daemon of [ours, peer])
       await daemon.ctr('run', '-d', '--null-io', image, `${prefix}-${started}`, 'sleep', '100000');
   const atOnce = [await measure(ours), await measure(peer)] as const;
-  await delay(restMs);
+  const restedAtMs = Date.now() + restMs;
+  await until('both have rested', () => Date.now() >= restedAtMs, { timeoutMs: 2 * restMs, everyMs: 1000 });
   const atRest = [await measure(ours), await measure(peer)] as const;
   const [mine, theirs, mineAtOnce, theirsAtOnce] = [...atRest, ...atOnce].map((mb) => `${mb.toFixed(1)} MB`);
   const ratio = (atRest[0] / atRest[1]).toFixed(2);
