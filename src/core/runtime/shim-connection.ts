@@ -2,11 +2,11 @@
  * One ttrpc connection to a shim, shared by all of its tasks, with a task client that speaks version 3 and falls back to
  * version 2 when the shim does not know it.
  */
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import { hasCode } from '../../base/errors.ts';
 import { Task as TaskV2 } from '../../wire/gen/containerd/runtime/task/v2/shim_pb.js';
 import { Task as TaskV3 } from '../../wire/gen/containerd/runtime/task/v3/shim_pb.js';
 import type { CallOptions, Client, Connection } from '../../wire/service.ts';
+import { connectionLost } from '../../wire/ttrpc/channel.ts';
 import { connectTtrpc } from '../../wire/ttrpc/client.ts';
 import type { ShimAddress } from './shim-address.ts';
 
@@ -45,11 +45,11 @@ export class ShimConnection implements AsyncDisposable {
     return this.#lost;
   }
 
-  /** Whether `error` came of the end of the connection, and not from the shim. */
+  /** Whether `error` came of the end of the connection, and not from the shim; then it has ended when this resolves. */
   async lostBy(error: unknown): Promise<boolean> {
     if (!hasCode(error, 'Unavailable')) return false;
-    // The calls hear of it before those who wait for the end.
-    if (!this.#lost) await nextTurn();
+    // The first call to notice finds a socket that can only not be written to any more.
+    if ((error as Error).message === connectionLost().message) await this.#connection[Symbol.asyncDispose]();
     return this.#lost;
   }
 
