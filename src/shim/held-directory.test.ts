@@ -34,7 +34,7 @@ test('what is held is found by the next, and only that', async () => {
 });
 
 test('a late farewell leaves the successor alone', async () => {
-  using held = await HeldDirectory.open(platform, join(root, 'two'));
+  const held = await HeldDirectory.open(platform, join(root, 'two'));
   const [before, now] = [{}, {}];
   held.hold(first, before);
   held.hold({ ...first, bundle: '/elsewhere' }, now);
@@ -42,6 +42,12 @@ test('a late farewell leaves the successor alone', async () => {
   assert.deepEqual(held.list(), [{ ...first, bundle: '/elsewhere' }]);
   held.letGo(first, now);
   assert.deepEqual(held.list(), []);
+  held.hold(first, now);
+  held[Symbol.dispose]();
+  using next = await HeldDirectory.open(platform, join(root, 'two'));
+  next.hold(first, {});
+  held.letGo(first, now);
+  assert.deepEqual(next.list(), [first]);
 });
 
 test('one shim at a time, and nothing stays of an empty one', async () => {

@@ -79,8 +79,9 @@ export class HeldDirectory implements Disposable {
     rmSync(join(this.path, namespace, id), { force: true });
   }
 
-  /** Lets the next shim in; takes the directory away when nothing is held. */
+  /** Lets the next shim in, whose links are its own; takes the directory away when nothing is held. */
   [Symbol.dispose](): void {
+    this.#owners.clear();
     if (this.list().length === 0) rmSync(this.path, { recursive: true, force: true });
     this.#lock[Symbol.dispose]();
   }

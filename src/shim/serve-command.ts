@@ -45,8 +45,9 @@ export async function serveCommand(
     const stop = async (): Promise<void> => {
       await listener.close();
       await events.flushed(flushMs);
-      await server?.shutdown(answerMs);
+      // The next one may be waiting for it.
       held[Symbol.dispose]();
+      await server?.shutdown(answerMs);
       process.exit(0);
     };
     const shim = new Shim(

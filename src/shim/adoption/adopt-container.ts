@@ -172,7 +172,9 @@ function settleExec(container: Container, saved: SavedProcess, hadTime: boolean)
 /** Tells what was not told, then watches; ends when what is over is known to be. */
 async function takeOver(container: Container, saved: SavedContainer, left: Left): Promise<void> {
   const { init, dependencies } = container;
-  const savedOf = new Map([saved.init, ...saved.execs].map((process) => [process.id, process]));
+  // A deleted exec may have a successor of its name.
+  const execs = saved.execs.filter(({ phase }) => phase !== 'deleted');
+  const savedOf = new Map(execs.map((exec) => [exec.id, exec]));
   tellBegin(container);
   const over: Promise<unknown>[] = [];
   const watch = (
