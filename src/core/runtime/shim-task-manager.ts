@@ -4,7 +4,7 @@
  */
 import type { AnyValue } from '../../base/any-value.ts';
 import { background, type Context, type NamespacedContext, withNamespace } from '../../base/context.ts';
-import { ContainerdError } from '../../base/errors.ts';
+import { ContainerdError, hasCode } from '../../base/errors.ts';
 import type { ContainerId, ExecId } from '../../base/identifiers.ts';
 import { KeyedLock, raceSignal } from '../../base/keyed-lock.ts';
 import type { Logger } from '../../base/logger.ts';
@@ -164,6 +164,8 @@ export class ShimTaskManager implements TaskManager, AsyncDisposable {
   async list(ctx: NamespacedContext): Promise<ProcessState[]> {
     const states = this.#tasksOf(ctx).map(({ bundle }) =>
       this.state(ctx, { containerId: bundle.id }).catch((error: unknown) => {
+        // It is being deleted just now.
+        if (hasCode(error, 'NotFound')) return undefined;
         ctx.log.warn(
           { error, id: bundle.id },
           'left out of the list: the shim does not tell the state of a task',
