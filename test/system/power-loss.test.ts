@@ -107,7 +107,7 @@ async function checkSurvivors({ promises, model }: Moment, survival: Survival, p
     await host.collector.run(host.ctx);
     await promises.check(host);
     assert.deepEqual((await host.check()).findings, []);
-    await finishIngest(host, 'abandoned');
+    for (const name of ['abandoned', 'abandoned late']) await finishIngest(host, name);
   } finally {
     await rm(place, { recursive: true, force: true });
   }
@@ -125,6 +125,8 @@ async function cutEverywhere(recording: Recording): Promise<{ moments: number; s
     const moments = await replay(recording, async (moment) => {
       const survivals: [string, Survival][] = [['nothing unsynced', nothing]];
       if (random() < 0.25) survivals.push(['names and no bytes', namesOnly]);
+      if (random() < 0.25)
+        survivals.push(['names and a part of the bytes', (what) => what === 'names' || random() < 0.7]);
       // Half of it breaks most; nearly all of it leaves things that look whole.
       const share = random() < 0.5 ? 0.5 : 0.9;
       if (random() < 0.5) survivals.push([`a part (${share})`, () => random() < share]);

@@ -53,11 +53,7 @@ for (const name of ['first', 'second', 'third']) {
   say('there', { kind: 'image', name: `image-${name}` });
 }
 
-// An ingest that nobody finishes.
-{
-  await using writer = await content.writer(leased, { ref: parseIngestRef('abandoned') });
-  for (const start of [0, 250]) await writer.write(contentOf('abandoned').subarray(start, start + 250));
-}
+await abandon('abandoned');
 
 // Snapshots on each other, written to as clients do, without a sync of theirs.
 let parent: string | undefined;
@@ -97,6 +93,8 @@ say('begin', { kind: 'image', name: reference });
 await host.pull(reference);
 say('there', { kind: 'pulled', name: reference });
 
+// Once more: what was synced with the layers says nothing about it.
+await abandon('abandoned late');
 await containers.create(ctx, {
   id: 'c1' as never,
   labels: {},
@@ -117,6 +115,13 @@ for (const thing of [
 await leases.delete(ctx, lease, {});
 say('gone', { kind: 'lease', name: lease });
 await host.collector.run(ctx);
+
+/** An ingest in pieces that nobody finishes. */
+async function abandon(name: string): Promise<void> {
+  await using writer = await content.writer(leased, { ref: parseIngestRef(name) });
+  for (let start = 0; start < 500; start += 50)
+    await writer.write(contentOf(name).subarray(start, start + 50));
+}
 
 /** Where a client's writes go: the upper layer of an overlay, or what is bound. */
 function layerOf(mounts: readonly Mount[]): string {
