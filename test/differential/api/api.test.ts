@@ -11,6 +11,7 @@ import { imageCalls } from './images.suite.ts';
 import { introspectionCalls } from './introspection.suite.ts';
 import { leaseCalls } from './leases.suite.ts';
 import { namespaceCalls } from './namespaces.suite.ts';
+import { runningTaskCalls } from './running-task.suite.ts';
 import { sandboxCalls } from './sandboxes.suite.ts';
 import { snapshotCalls } from './snapshots.suite.ts';
 import { taskCalls } from './tasks.suite.ts';
@@ -27,6 +28,7 @@ const suites: Readonly<Record<string, readonly ApiCall[]>> = {
   events: eventCalls,
   introspection: introspectionCalls,
   tasks: taskCalls,
+  'running-task': runningTaskCalls,
 };
 
 /** Collection only when a call asks for it: what nothing refers to must not go in the middle. */
