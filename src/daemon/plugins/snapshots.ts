@@ -66,8 +66,8 @@ export function snapshots({ platform, leaveAsFound = false }: BuiltinDependencie
     config: noConfig,
     init: ({ ctx, get, meta, stateDir, onStop }) => {
       const { content } = get(metadata);
-      for (const path of leaveAsFound ? [] : releaseLeftMounts(platform, stateDir()))
-        ctx.log.info({ path }, 'took away a temporary mount of a daemon that was killed');
+      for (const folder of leaveAsFound ? [] : releaseLeftMounts(platform, stateDir()))
+        ctx.log.info({ folder }, 'took away a temporary mount of a daemon that was killed');
       const differ = new WalkingDiffer({ content, platform, log: ctx.log }, { tempRoot: stateDir() });
       onStop(differ);
       meta.platforms.push(hostPlatform());
