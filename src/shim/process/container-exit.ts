@@ -57,9 +57,10 @@ async function execsEnded(container: Container): Promise<void> {
 function announce(container: Container, process: TaskProcess, exit: ProcessExit): void {
   if (container.oom?.drain() === true) announceOom(container);
   container.notes.trySave();
-  container.notes.unpin(container.pinOf(process));
   announceExit(container, process, exit);
   process.ended.resolve({ pid: exit.pid, status: exit.status, exitedAt: exit.exitedAt });
+  // Those who wait need not wait for this.
+  setImmediate(() => container.notes.unpin(container.pinOf(process)));
 }
 
 export function announceExit(container: Container, process: TaskProcess, exit: ProcessExit): void {
