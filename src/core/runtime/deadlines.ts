@@ -49,7 +49,29 @@ const nameOfMethod: Readonly<Record<BoundedMethod, DeadlineName>> = {
 /** What a timer of Node can hold; a deadline of 0 is none. */
 const neverMs = 2 ** 31 - 1;
 
-export const deadlineNames: readonly string[] = Object.keys(defaultsMs);
+/** Names that containerd has too. */
+const containerdNames: ReadonlySet<string> = new Set([
+  'shim.load',
+  'shim.cleanup',
+  'shim.shutdown',
+  'task.state',
+  'metrics.shimstats',
+]);
+
+export interface NamedDeadline {
+  readonly name: string;
+  /** Under which it is documented: containerd's own prefix for its own names. */
+  readonly prefix: string;
+  readonly defaultMs: number;
+}
+
+export const namedDeadlines: readonly NamedDeadline[] = Object.entries(defaultsMs).map(
+  ([name, defaultMs]) => ({
+    name,
+    prefix: containerdNames.has(name) ? 'io.containerd.timeout.' : 'io.gantry.timeout.',
+    defaultMs,
+  }),
+);
 
 export class Deadlines {
   readonly #overridesMs: ReadonlyMap<string, number>;

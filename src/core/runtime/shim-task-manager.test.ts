@@ -315,6 +315,17 @@ describe('tasks over shims and runc, as root', { skip: process.getuid?.() !== 0 
     await manager.delete(here, request.containerId);
   });
 
+  test('a delete whose caller leaves comes to its end', async () => {
+    const { containerId } = await run(here, ['true']);
+    await manager.wait(here, { containerId });
+    const left = new AbortController();
+    const deleting = manager.delete(withSignal(here, left.signal), containerId);
+    left.abort();
+    await assert.rejects(deleting, { code: 'Canceled' });
+    await until('it has gone', () => !existsSync(bundleOf(here, containerId)));
+    await assert.rejects(manager.state(here, { containerId }), { code: 'NotFound' });
+  });
+
   test('any number of waiters hear one end, and one that left hears none', async () => {
     const { containerId } = await run(here, ['sleep', '1000']);
     const left = new AbortController();

@@ -4,7 +4,7 @@ import { invalidArgument } from '../../base/errors.ts';
 import { defaultsTable, type TomlConfigTable, type TomlRecord } from '../../core/plugins/config-table.ts';
 import { pluginId } from '../../core/plugins/graph.ts';
 import type { ConfigTable, Plugin } from '../../core/plugins/plugin.ts';
-import { deadlineNames } from '../../core/runtime/deadlines.ts';
+import { namedDeadlines } from '../../core/runtime/deadlines.ts';
 import { type Sharing, sharings } from '../../core/runtime/shim-group.ts';
 import { type LoadedDocument, loadDocument } from './load.ts';
 import { currentVersion } from './migrate.ts';
@@ -174,17 +174,21 @@ function oneOf<Word extends string>(
   return word;
 }
 
-/** Names of containerd that have nothing to bound here: the database has no lock to wait for. */
-const boundless = ['bolt.open', 'cri.defercleanup'];
+const prefixes = ['io.containerd.timeout.', 'io.gantry.timeout.'];
 
-/** By containerd's names; those that containerd does not have may also be written with a prefix of our own. */
+/** Names of containerd that have nothing to bound here: the database has no lock to wait for. */
+const boundless = ['bolt.open', 'cri.defercleanup'].map((name) => `io.containerd.timeout.${name}`);
+
+/** Each may be written with either prefix. */
 function readTimeouts(table: ConfigTable): ReadonlyMap<string, number> {
   const timeouts = table.table('timeouts');
-  const found = new Map<string, number>();
-  for (const name of [...deadlineNames, ...boundless])
-    for (const prefix of ['io.containerd.timeout.', 'io.gantry.timeout.'])
-      if (timeouts.has(prefix + name)) found.set(name, timeouts.durationMs(prefix + name, 0));
-  return found;
+  for (const key of boundless) if (timeouts.has(key)) timeouts.durationMs(key, 0);
+  return new Map(
+    namedDeadlines.map(({ name, prefix, defaultMs }) => {
+      const given = prefixes.map((one) => one + name).find((key) => timeouts.has(key));
+      return [name, timeouts.durationMs(given ?? prefix + name, defaultMs)];
+    }),
+  );
 }
 
 /** Which containers share a shim process. */
