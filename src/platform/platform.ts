@@ -22,6 +22,25 @@ export interface Platform {
   readonly sockets: SocketOperations;
   readonly cgroups: CgroupOperations;
   readonly memory: MemoryOperations;
+  readonly inflate: InflateOperations;
+}
+
+export type CompressedFormat = 'gzip' | 'zstd';
+
+/** Takes a compressed stream in pieces of any size. Dispose frees what the engine holds. */
+export interface Inflater extends Disposable {
+  /** What comes out is given on during the call. Errors: InvalidArgument for damaged input. */
+  push(bytes: Uint8Array): void;
+  /** Nothing more comes. Errors: InvalidArgument when the stream is cut. */
+  end(): void;
+}
+
+/** Inflating on the calling thread. The portable twin has Node's streams only, which work in libuv's pool. */
+export interface InflateOperations {
+  /** Name of the engine (`isa-l`, `zlib`, `zstd`); undefined when there is none for the format. */
+  engine(format: CompressedFormat): string | undefined;
+  /** `take` has its bytes only during the call. Undefined when there is no engine. Errors: ResourceExhausted. */
+  open(format: CompressedFormat, take: (bytes: Uint8Array) => void): Inflater | undefined;
 }
 
 export type FileKind = 'file' | 'directory' | 'symlink' | 'fifo' | 'socket' | 'block' | 'character';

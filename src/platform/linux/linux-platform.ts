@@ -2,6 +2,7 @@
 import type { Platform } from '../platform.ts';
 import { LinuxCgroups } from './cgroups.ts';
 import { LinuxFiles } from './files.ts';
+import { LinuxInflaters } from './inflaters.ts';
 import { LinuxMemory } from './memory.ts';
 import { LinuxMounts } from './mounts.ts';
 import { LinuxProcesses } from './processes.ts';
@@ -17,4 +18,5 @@ export const linuxPlatform = (): Platform => ({
   sockets: new LinuxSockets(),
   cgroups: new LinuxCgroups(),
   memory: new LinuxMemory(),
+  inflate: new LinuxInflaters(),
 });

@@ -55,4 +55,5 @@ export const portablePlatform = (): Platform => ({
   cgroups,
   // Node's allocator is left to itself.
   memory: { release: () => {} },
+  inflate: { engine: () => undefined, open: () => undefined },
 });
