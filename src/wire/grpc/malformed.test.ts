@@ -7,6 +7,7 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { requireNamespace } from '../../base/context.ts';
 import { silentLogger } from '../../base/logger.ts';
 import { Namespaces } from '../gen/containerd/services/namespaces/v1/namespace_pb.js';
 import { Version } from '../gen/containerd/services/version/v1/version_pb.js';
@@ -28,7 +29,10 @@ describe('gRPC with a hostile client', () => {
     listener = await UnixListener.listen({ sockets }, join(dir, 's'));
     const services = [
       serve(Version, { version: async () => ({ version: 'v' }) }),
-      serve(Namespaces, { get: async (_ctx, { name }) => ({ namespace: { name } }) }),
+      serve(Namespaces, {
+        get: async (_ctx, { name }) => ({ namespace: { name } }),
+        list: async (ctx) => ({ namespaces: [{ name: requireNamespace(ctx).namespace }] }),
+      }),
     ];
     server = new GrpcServer({ services, log: silentLogger });
     server.attach(listener);
@@ -90,7 +94,7 @@ describe('gRPC with a hostile client', () => {
     assert.equal(await call('/no.Such/Thing', framed(Buffer.alloc(0))), '12');
     assert.equal(await call(`${get}Nothing`, framed(Buffer.alloc(0))), '12');
     assert.equal(
-      await call('/containerd.services.namespaces.v1.Namespaces/List', framed(Buffer.alloc(0))),
+      await call('/containerd.services.namespaces.v1.Namespaces/Create', framed(Buffer.alloc(0))),
       '12',
     );
   });
@@ -143,8 +147,13 @@ describe('gRPC with a hostile client', () => {
   });
 
   it('does not take a header for more than a name', async () => {
-    assert.equal(await call(get, framed(Buffer.alloc(0)), { 'containerd-namespace': 'a/../b' }), '3');
-    assert.equal(await call(get, framed(Buffer.alloc(0)), { 'containerd-namespace': '' }), '0');
+    const list = '/containerd.services.namespaces.v1.Namespaces/List';
+    const inNamespace = (path: string, name: string): Promise<string | undefined> =>
+      call(path, framed(Buffer.alloc(0)), { 'containerd-namespace': name });
+    assert.equal(await inNamespace(list, 'a/../b'), '3');
+    assert.equal(await inNamespace(list, ''), '9');
+    assert.equal(await inNamespace(list, 'a'), '0');
+    assert.equal(await inNamespace(get, 'a/../b'), '0');
   });
 
   it('survives bytes that are not HTTP/2, and goes on serving', async () => {

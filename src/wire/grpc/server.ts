@@ -4,8 +4,8 @@
  * that saves).
  *
  * Each call gets a context: namespace and lease from its headers, a signal that fires when the client cancels,
- * vanishes, lets its deadline pass, or the server is shut down. A bad or missing namespace
- * is the handler's to judge. Compressed messages are not taken, as by containerd.
+ * vanishes, lets its deadline pass, or the server is shut down. A bad or missing namespace is
+ * the handler's to judge. Compressed messages are not taken, as by containerd.
  */
 import assert from 'node:assert/strict';
 import {
