@@ -124,6 +124,8 @@ export const limits = {
   /** Exits of one container's execs that are remembered, so that none is announced twice. */
   rememberedExecExits: 64,
   rememberedDeletions: 1024,
+  /** Events of tasks that the next daemon is left a note of. */
+  journalEvents: 2048,
   /** Events, and their bytes, that wait for one subscriber: containerd has no bound (docs/decisions/0040). */
   eventSubscriberQueue: 65_536,
   eventSubscriberBytes: 64 * 1024 * 1024,

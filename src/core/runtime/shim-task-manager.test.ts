@@ -34,6 +34,7 @@ import type { Container, ContainerStore } from '../containers/container-store.ts
 import type { ContentStore } from '../content/content-store.ts';
 import type { Envelope, EventExchange } from '../events/event-exchange.ts';
 import { Deadlines } from './deadlines.ts';
+import { ExitJournal } from './exit-journal.ts';
 import { ShimTaskManager } from './shim-task-manager.ts';
 import { TaskEventExchange } from './task-events.ts';
 import type { CreateTask } from './task-manager.ts';
@@ -106,7 +107,7 @@ describe('tasks over shims and runc, as root', { skip: process.getuid?.() !== 0 
   let server: TtrpcServer;
   let manager: ShimTaskManager;
   const own = new HeardEvents();
-  const events = new TaskEventExchange({ exchange: own });
+  let events: TaskEventExchange;
   const containers = new Containers();
   const here = withNamespace(background(log), parseNamespace('manager-test'));
   const there = withNamespace(background(log), parseNamespace('manager-test.2'));
@@ -146,6 +147,7 @@ describe('tasks over shims and runc, as root', { skip: process.getuid?.() !== 0 
   before(async () => {
     platform = await selectPlatform();
     directory = await mkdtemp(join(tmpdir(), 'gantry-manager-'));
+    events = new TaskEventExchange({ exchange: own, journal: new ExitJournal(join(directory, 'journal')) });
     for (const path of ['root', 'state', 'image/bin', 'image/proc', 'image/dev', 'image/sys', 'image/run'])
       mkdirSync(join(directory, path), { recursive: true, mode: 0o755 });
     copyFileSync('/bin/busybox', join(directory, 'image/bin/busybox'));

@@ -2,14 +2,23 @@
 import type { AnyValue } from '../../base/any-value.ts';
 import type { Context } from '../../base/context.ts';
 import type { Envelope, EventExchange } from '../events/event-exchange.ts';
+import type { ExitJournal } from './exit-journal.ts';
 import { ExitLedger } from './exit-ledger.ts';
 
 export class TaskEventExchange implements EventExchange {
   readonly exits = new ExitLedger();
   readonly #exchange: EventExchange;
+  readonly #journal: ExitJournal;
 
-  constructor({ exchange }: { readonly exchange: EventExchange }) {
+  constructor({ exchange, journal }: { readonly exchange: EventExchange; readonly journal: ExitJournal }) {
     this.#exchange = exchange;
+    this.#journal = journal;
+    for (const event of journal.events())
+      try {
+        this.exits.admit(event);
+      } catch {
+        // Not one of ours: what it would have told is told again.
+      }
   }
 
   publish(ctx: Context, topic: string, event: AnyValue): Promise<void> {
@@ -18,8 +27,21 @@ export class TaskEventExchange implements EventExchange {
 
   /** A repeated exit is taken and goes no further. Errors: InvalidArgument. */
   async forward(ctx: Context, envelope: Envelope): Promise<void> {
-    if (this.exits.admit(envelope)) await this.#exchange.forward(ctx, envelope);
-    else ctx.log.debug({ topic: envelope.topic, namespace: envelope.namespace }, 'an exit was told twice');
+    const { topic, namespace } = envelope;
+    if (!this.exits.admit(envelope)) {
+      ctx.log.debug({ topic, namespace }, 'an end was told twice');
+      return;
+    }
+    await this.#exchange.forward(ctx, envelope);
+    try {
+      // Afterwards: killed in between, we rather tell it twice than never.
+      this.#journal.note(envelope);
+    } catch (error) {
+      ctx.log.warn(
+        { error, topic, namespace },
+        'an event could not be noted; another daemon may tell it again',
+      );
+    }
   }
 
   subscribe(ctx: Context, filters: readonly string[]): AsyncIterable<Envelope> {

@@ -9,6 +9,7 @@ import { MetadataStore } from '../../core/metadata/metadata.ts';
 import { metadataMigrations } from '../../core/metadata/schema.ts';
 import { noConfig } from '../../core/plugins/config-table.ts';
 import type { ConfigTable, Plugin } from '../../core/plugins/plugin.ts';
+import { ExitJournal } from '../../core/runtime/exit-journal.ts';
 import { TaskEventExchange } from '../../core/runtime/task-events.ts';
 import { definePlugin } from './define-plugin.ts';
 import { content, eventExchange, leaseManager, metadata, scheduler, snapshotterType } from './tokens.ts';
@@ -27,7 +28,11 @@ const eventPlugin = definePlugin({
   ...eventExchange,
   requires: [],
   config: noConfig,
-  init: () => new TaskEventExchange({ exchange: new Exchange() }),
+  init: ({ stateDir }) =>
+    new TaskEventExchange({
+      exchange: new Exchange(),
+      journal: new ExitJournal(path.join(stateDir(), 'task-events')),
+    }),
 });
 
 /** `bolt` by name only: the file is SQLite. */
