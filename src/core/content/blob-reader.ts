@@ -16,6 +16,10 @@ export class BlobReader implements ContentReader {
     this.sizeBytes = sizeBytes;
   }
 
+  get fd(): number {
+    return this.#handle.fd;
+  }
+
   async readAt(into: Uint8Array, offset: number): Promise<number> {
     let done = 0;
     while (done < into.byteLength) {

@@ -50,6 +50,8 @@ export interface IngestStatus {
 export interface ContentReader extends AsyncDisposable {
   readonly digest: Digest;
   readonly sizeBytes: number;
+  /** Of the file that holds the bytes, where there is one; good as long as the reader. */
+  readonly fd?: number;
   /** Fills `into` from `offset`; returns the bytes read, less than asked for only at the end. */
   readAt(into: Uint8Array, offset: number): Promise<number>;
   /** The bytes from `offset` on, `lengthBytes` of them or to the end, in chunks of at most 1 MiB. */
@@ -82,6 +84,11 @@ export interface ContentWriter extends AsyncDisposable {
   digest(): Digest;
   /** Appends. `bytes` may be reused after the promise settled. */
   write(bytes: Uint8Array): Promise<void>;
+  /**
+   * Opens the file that is being written, for reading, where there is one: it shows what was written, and outlives
+   * the writer. Owned by the caller.
+   */
+  openFile?(): Promise<(AsyncDisposable & { readonly fd: number }) | undefined>;
   /** Only to 0. Errors: InvalidArgument otherwise. */
   truncate(sizeBytes: number): Promise<void>;
   /**

@@ -66,6 +66,12 @@ export class LocalWriter implements AsyncDisposable {
     return this.#digester.current();
   }
 
+  /** For reading while it grows; it stays good when the writer is done. Owned by the caller. */
+  async openFile(): Promise<FileHandle> {
+    this.#requireOpen();
+    return open(dataFile(this.#state.directory), 'r');
+  }
+
   /** Errors: ResourceExhausted when the disk is full; then nothing of `bytes` is kept. */
   async write(bytes: Uint8Array): Promise<void> {
     this.#requireOpen();

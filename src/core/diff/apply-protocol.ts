@@ -3,8 +3,14 @@ import type { MessagePort } from 'node:worker_threads';
 import type { Digest } from '../../base/digest.ts';
 import type { ErrorCode } from '../../base/errors.ts';
 import type { LogFields } from '../../base/logger.ts';
+import type { Compression } from './layer-media-type.ts';
 import type { LowerNode } from './lower-tree.ts';
 import type { WhiteoutStyle } from './whiteouts.ts';
+
+/** Where a worker gets the layer from: a ring (chunk-ring.ts) or a file that may grow (layer-feed.ts). */
+export type ApplyInput =
+  | { readonly kind: 'ring'; readonly memory: SharedArrayBuffer }
+  | { readonly kind: 'feed'; readonly fd: number; readonly memory: SharedArrayBuffer };
 
 /** The one job of a worker. */
 export interface ApplyJob {
@@ -14,8 +20,11 @@ export interface ApplyJob {
   readonly whiteouts: WhiteoutStyle;
   /** Lower layers can be asked about. */
   readonly hasLowers: boolean;
-  /** The uncompressed tar (chunk-ring.ts). */
-  readonly ring: SharedArrayBuffer;
+  readonly input: ApplyInput;
+  /** What is to be inflated; absent: the first bytes decide. */
+  readonly compression?: Compression;
+  /** Hash of the input as it comes, if wanted. */
+  readonly inputAlgorithm?: string;
   /** Answers to `LowerRequest`s; `answered` counts them for a worker that blocks. */
   readonly answers: MessagePort;
   readonly answered: SharedArrayBuffer;
@@ -25,6 +34,8 @@ export interface AppliedLayer {
   /** Digest of the uncompressed tar. */
   readonly diffId: Digest;
   readonly sizeBytes: number;
+  /** The layer says what its root is like. */
+  readonly hasRoot: boolean;
 }
 
 export interface LowerRequest {
@@ -43,6 +54,7 @@ export interface PlainError {
 export type WorkerReport =
   | { readonly kind: 'ready' }
   | LowerRequest
-  | { readonly kind: 'done'; readonly diffId: Digest; readonly sizeBytes: number }
+  | { readonly kind: 'progress'; readonly sizeBytes: number }
+  | ({ readonly kind: 'done'; readonly inputHash: string } & AppliedLayer)
   | { readonly kind: 'failed'; readonly error: PlainError }
   | { readonly kind: 'warning'; readonly fields: LogFields; readonly message: string };

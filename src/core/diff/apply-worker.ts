@@ -14,6 +14,8 @@ import type { Platform } from '../../platform/platform.ts';
 import { selectPlatform } from '../../platform/select.ts';
 import type { ApplyJob, LowerAnswer, LowerRequest, WorkerReport } from './apply-protocol.ts';
 import { ChunkRingReader } from './chunk-ring.ts';
+import { LayerFeedReader } from './layer-feed.ts';
+import { LayerInflater } from './layer-inflater.ts';
 import type { LowerLayers, LowerNode } from './lower-tree.ts';
 import { TarReader } from './tar-reader.ts';
 import { TreeWriter } from './tree-writer.ts';
@@ -66,15 +68,52 @@ function unpack(platform: Platform, job: ApplyJob, port: MessagePort): WorkerRep
     },
   );
   const reader = new TarReader(tree);
-  let sizeBytes = 0;
-  new ChunkRingReader(job.ring).drain((chunk) => {
+  const inputHash = job.inputAlgorithm === undefined ? undefined : createHash(job.inputAlgorithm);
+  const progress = new Progress(port);
+  using inflater = new LayerInflater(platform.inflate, job.compression, (chunk) => {
     hash.update(chunk);
-    sizeBytes += chunk.length;
+    progress.add(chunk.length);
     reader.push(chunk);
   });
+  inputOf(job).drain((chunk) => {
+    inputHash?.update(chunk);
+    inflater.push(chunk);
+  });
+  inflater.end();
   reader.end();
   tree.finish();
-  return { kind: 'done', diffId: `sha256:${hash.digest('hex')}` as Digest, sizeBytes };
+  return {
+    kind: 'done',
+    diffId: `sha256:${hash.digest('hex')}` as Digest,
+    sizeBytes: progress.sizeBytes,
+    hasRoot: tree.hasRoot,
+    inputHash: inputHash?.digest('hex') ?? '',
+  };
+}
+
+const inputOf = ({ input }: ApplyJob): ChunkRingReader | LayerFeedReader =>
+  input.kind === 'ring' ? new ChunkRingReader(input.memory) : new LayerFeedReader(input.fd, input.memory);
+
+/** Two reports are at least this far apart. */
+const progressMs = 50;
+
+/** Counts what was unpacked, and tells now and then. */
+class Progress {
+  sizeBytes = 0;
+  readonly #port: MessagePort;
+  #toldAtMs = performance.now();
+
+  constructor(port: MessagePort) {
+    this.#port = port;
+  }
+
+  add(bytes: number): void {
+    this.sizeBytes += bytes;
+    const nowMs = performance.now();
+    if (nowMs - this.#toldAtMs < progressMs) return;
+    this.#toldAtMs = nowMs;
+    this.#port.postMessage({ kind: 'progress', sizeBytes: this.sizeBytes } satisfies WorkerReport);
+  }
 }
 
 function run(platform: Platform, job: ApplyJob, port: MessagePort): void {

@@ -24,18 +24,31 @@ function workerUrl(): URL {
   return new URL(`./apply-worker.${extension}`, import.meta.url);
 }
 
+/** With the hash of the input as it came, or "". */
+export type HashedLayer = AppliedLayer & { readonly inputHash: string };
+
 export interface RunningApply extends AsyncDisposable {
   /** Rejects as soon as the worker fails. Dispose waits for its end: abandon the ring first. */
-  readonly result: Promise<AppliedLayer>;
+  readonly result: Promise<HashedLayer>;
 }
+
+/** What the main thread sees to while the worker runs. */
+export interface ApplySupport {
+  /** The layers below, for a worker that asks about them; may wait until they are complete. */
+  readonly lowers?: () => Promise<LowerLayers>;
+  readonly onProgress?: (bytes: number) => void;
+}
+
+type Job = Omit<ApplyJob, 'answers' | 'answered' | 'hasLowers'>;
 
 /** One worker thread, from its start to its end. Listeners are put on once and stay. */
 class ApplyThread {
   readonly ended: Promise<void>;
-  readonly result: Promise<AppliedLayer>;
+  readonly result: Promise<HashedLayer>;
   readonly #worker: Worker;
   readonly #log: Logger;
   #answer: (request: LowerRequest) => void = () => {};
+  #progress: (bytes: number) => void = () => {};
   #isWaiting = true;
 
   constructor(platformName: Platform['name'], log: Logger) {
@@ -56,15 +69,17 @@ class ApplyThread {
   }
 
   /** Gives it its one job. */
-  run(job: Omit<ApplyJob, 'answers' | 'answered' | 'hasLowers'>, lowers: LowerLayers | undefined): void {
+  run(job: Job, { lowers, onProgress }: ApplySupport): void {
     this.#leaveWaiting();
+    if (onProgress !== undefined) this.#progress = onProgress;
     const counter = new Int32Array(new SharedArrayBuffer(4));
     const { port1, port2 } = new MessageChannel();
-    this.#answer = (request) => {
-      port1.postMessage(answerFor(lowers, request));
+    const answer = async (request: LowerRequest): Promise<void> => {
+      port1.postMessage(await answerFor(lowers, request));
       Atomics.add(counter, 0, 1);
       Atomics.notify(counter, 0);
     };
+    this.#answer = (request) => void answer(request);
     void this.ended.then(() => port1.close());
     const full: ApplyJob = {
       ...job,
@@ -89,7 +104,7 @@ class ApplyThread {
 
   #take(
     report: WorkerReport,
-    resolve: (layer: AppliedLayer) => void,
+    resolve: (layer: HashedLayer) => void,
     reject: (error: ContainerdError) => void,
   ): void {
     if (report.kind === 'ready') {
@@ -97,6 +112,7 @@ class ApplyThread {
       if (this.#isWaiting) this.#worker.unref();
     } else if (report.kind === 'done') resolve(report);
     else if (report.kind === 'failed') reject(new ContainerdError(report.error.code, report.error.message));
+    else if (report.kind === 'progress') this.#progress(report.sizeBytes);
     else if (report.kind === 'warning') this.#log.warn(report.fields, report.message);
     else this.#answer(report);
   }
@@ -120,16 +136,13 @@ export class ApplyWorkers implements AsyncDisposable {
   }
 
   /** Starts a worker on `job`. Waits while too many run. */
-  async start(
-    job: Omit<ApplyJob, 'answers' | 'answered' | 'hasLowers'>,
-    lowers: LowerLayers | undefined,
-  ): Promise<RunningApply> {
+  async start(job: Job, support: ApplySupport): Promise<RunningApply> {
     const permit = await this.#permits.acquire();
     try {
       await this.#startPool();
       const thread = this.#spare ?? new ApplyThread(this.#platform.name, this.#log);
       this.#keepSpare(new ApplyThread(this.#platform.name, this.#log));
-      thread.run(job, lowers);
+      thread.run(job, support);
       return {
         result: thread.result,
         [Symbol.asyncDispose]: async () => {
@@ -167,10 +180,14 @@ export class ApplyWorkers implements AsyncDisposable {
   }
 }
 
-function answerFor(lowers: LowerLayers | undefined, { kind, components }: LowerRequest): LowerAnswer {
+async function answerFor(
+  lowers: ApplySupport['lowers'],
+  { kind, components }: LowerRequest,
+): Promise<LowerAnswer> {
   try {
-    if (kind === 'lookup') return { node: lowers?.lookup(components) };
-    lowers?.copyUp(components);
+    const layers = await lowers?.();
+    if (kind === 'lookup') return { node: layers?.lookup(components) };
+    layers?.copyUp(components);
     return { node: undefined };
   } catch (error) {
     const { code, message } = ContainerdError.from(error);

@@ -4,12 +4,22 @@ import type { Labels } from '../../base/labels.ts';
 import type { Instant } from '../../base/time.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
 import type { Mount } from '../../platform/mount.ts';
+import type { LayerFeed } from './layer-feed.ts';
 
 export interface ApplyOptions {
   /** syncfs the tree before answering. */
   readonly syncFileSystem?: boolean;
   /** Uncompressed bytes applied so far, for progress. */
   readonly onProgress?: (bytes: number) => void;
+  /** The work has begun: it does not wait for other layers to make room. */
+  readonly onStarted?: () => void;
+  /** Only for a differ that `appliesEarly`: the blob comes from here and need not be in the store yet. */
+  readonly feed?: LayerFeed;
+  /**
+   * Only for a differ that `appliesEarly`, with mounts by `rebaseMounts`: the directories of the layers below, the
+   * uppermost first, once they are complete. Asked only when the layer has to do with them.
+   */
+  readonly lowers?: () => Promise<readonly string[]>;
 }
 
 export interface CompareOptions {
@@ -23,6 +33,8 @@ export interface CompareOptions {
 }
 
 export interface Differ {
+  /** A layer may be applied while its blob, or the layers below, are still on their way. */
+  readonly appliesEarly?: boolean;
   /**
    * Applies the layer `layer` of the content store onto `mounts`. Returns the descriptor of the uncompressed tar:
    * its digest is the diffID. Errors: NotFound (blob), Unimplemented (media type), InvalidArgument (malformed or

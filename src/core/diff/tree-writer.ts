@@ -58,6 +58,11 @@ export class TreeWriter implements TarSink {
     this.#finder = new PlaceFinder({ metadata, whiteouts, lowers }, { root });
   }
 
+  /** The layer had an entry for the root. */
+  get hasRoot(): boolean {
+    return this.#finder.root.node.times !== undefined;
+  }
+
   /** Errors: InvalidArgument (name, kind), ResourceExhausted (disk), all with the entry's name. */
   entry(entry: TarEntry): void {
     named(entry, () => {

@@ -5,10 +5,8 @@
  * What is read from the store is checked against its digest while it is unpacked: a blob that rotted on disk must
  * not become a snapshot.
  */
-import { createHash } from 'node:crypto';
 import type { NamespacedContext } from '../../base/context.ts';
-import { digestAlgorithm, digestHex } from '../../base/digest.ts';
-import { dataLoss, wrap } from '../../base/errors.ts';
+import { wrap } from '../../base/errors.ts';
 import type { Logger } from '../../base/logger.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
 import type { Mount } from '../../platform/mount.ts';
@@ -17,7 +15,8 @@ import { withTempMount } from '../../platform/temp-mount.ts';
 import type { ContentReader, ContentStore } from '../content/content-store.ts';
 import { writeLayerBlob } from './compare.ts';
 import type { ApplyOptions, CompareOptions, Differ } from './differ.ts';
-import { LayerApplier } from './layer-applier.ts';
+import { LayerApplier, type LayerSource } from './layer-applier.ts';
+import { wholeFeed } from './layer-feed.ts';
 import { layerCompression, ociLayer } from './layer-media-type.ts';
 
 export interface WalkingDifferOptions {
@@ -41,6 +40,10 @@ export class WalkingDiffer implements Differ, AsyncDisposable {
     this.#applier = new LayerApplier({ platform, log }, { tempRoot });
   }
 
+  get appliesEarly(): boolean {
+    return this.#applier.takesFiles;
+  }
+
   /** Ends the spare worker. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#applier[Symbol.asyncDispose]();
@@ -53,9 +56,13 @@ export class WalkingDiffer implements Differ, AsyncDisposable {
     options: ApplyOptions,
   ): Promise<Descriptor> {
     const compression = layerCompression(layer.mediaType);
-    await using reader = await this.#content.open(ctx, layer.digest);
-    const open = (signal: AbortSignal): AsyncIterable<Uint8Array> => verified(reader, signal);
-    const source = compression === undefined ? { open } : { open, compression };
+    const { feed } = options;
+    await using reader = feed === undefined ? await this.#content.open(ctx, layer.digest) : undefined;
+    const source = {
+      ...(feed === undefined ? this.#bytesOf(reader!) : { feed }),
+      digest: layer.digest,
+      ...(compression && { compression }),
+    };
     try {
       const { diffId, sizeBytes } = await this.#applier.apply(source, mounts, {
         ...options,
@@ -65,6 +72,12 @@ export class WalkingDiffer implements Differ, AsyncDisposable {
     } catch (error) {
       throw wrap(`apply layer ${layer.digest}`, error);
     }
+  }
+
+  #bytesOf(reader: ContentReader): LayerSource {
+    const { fd, sizeBytes } = reader;
+    if (fd !== undefined && this.#applier.takesFiles) return { feed: wholeFeed({ fd, sizeBytes }) };
+    return { open: (signal) => reader.stream({ signal }) };
   }
 
   async compare(
@@ -98,15 +111,4 @@ function readOnly(mount: Mount): Mount {
   const isBind = mount.options.some((option) => option === 'bind' || option === 'rbind');
   if (!isBind || mount.options.includes('ro')) return mount;
   return { ...mount, options: [...mount.options.filter((option) => option !== 'rw'), 'ro'] };
-}
-
-/** Errors: DataLoss when the bytes are not those of the digest. */
-async function* verified(reader: ContentReader, signal: AbortSignal): AsyncGenerator<Uint8Array, void> {
-  const hash = createHash(digestAlgorithm(reader.digest));
-  for await (const chunk of reader.stream({ signal })) {
-    hash.update(chunk);
-    yield chunk;
-  }
-  if (hash.digest('hex') !== digestHex(reader.digest))
-    throw dataLoss(`blob ${reader.digest} is damaged on disk: remove it and pull it again`);
 }

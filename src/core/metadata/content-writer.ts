@@ -66,6 +66,11 @@ export class NamespacedWriter implements ContentWriter {
     await writer.write(bytes);
   }
 
+  async openFile(): Promise<(AsyncDisposable & { readonly fd: number }) | undefined> {
+    this.#requireOpen();
+    return this.#source instanceof LocalWriter ? this.#source.openFile() : undefined;
+  }
+
   async truncate(sizeBytes: number): Promise<void> {
     this.#requireOpen();
     if (sizeBytes !== 0) throw invalidArgument(`truncate ingest to ${sizeBytes}: only 0 is supported`);
