@@ -16,6 +16,7 @@ import {
 import { hasCode } from '../../base/errors.ts';
 import { limits } from '../../base/limits.ts';
 import type { Bundle } from './bundle.ts';
+import { callRepeating } from './call-repeat.ts';
 import { cleanUpAfterShim } from './dead-shim.ts';
 import { readShimLog } from './shim-log.ts';
 import { learnInit, type ShimLossDependencies } from './shim-loss.ts';
@@ -89,12 +90,15 @@ async function reconnect(
 async function askFor(deps: TaskLoadDependencies, ctx: NamespacedContext, task: Task): Promise<void> {
   const { bundle, link } = task;
   const { namespace, id } = bundle;
+  const loadMs = deps.deadlines.ms('shim.load');
   // A shim that is started for this has more to do than to answer.
-  const connection = await link.connection({ signal: ctx.signal });
-  const { signal } = withTimeout(ctx, deps.deadlines.ms('shim.load'));
+  await link.connection({ signal: ctx.signal });
+  const { signal } = withTimeout(ctx, loadMs);
   for (;;) {
     try {
-      const { taskPid, shimPid } = await connection.call('connect', { id }, { namespace, signal });
+      // Repeated when the shim dies just now: it may have been killed together with the daemon before this one.
+      const options = { namespace, timeoutMs: loadMs };
+      const { taskPid, shimPid } = await callRepeating(link, 'connect', { id }, options);
       link.learnProcess(shimPid);
       learnInit(deps, task, taskPid);
       return;
