@@ -84,9 +84,15 @@ export async function taskOnShim(
   const { namespace, id } = bundle;
   const member = { namespace, id, spec: starting.spec, shimCgroup: shimCgroupOf(starting) };
   const link = deps.links.ours(groupOf(member, { sharing, baseDir }));
-  await deps.bundles.saveAddress(bundle, link.address);
-  // Connected by the first call.
-  return new Task({ bundle, link, resources: new DisposableStack() });
+  // At once: a link that nobody holds goes with its shim, which may be leaving just now. The first call connects.
+  const task = new Task({ bundle, link, resources: new DisposableStack() });
+  try {
+    await deps.bundles.saveAddress(bundle, link.address);
+    return task;
+  } catch (error) {
+    task.release();
+    throw error;
+  }
 }
 
 async function taskOnForeign(
