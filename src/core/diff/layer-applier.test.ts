@@ -127,7 +127,7 @@ describe('LayerApplier', () => {
       { path: 'fifo', kind: 'fifo', mode: 0o600 },
     ]);
     const layer = await apply(gzipSync(tar), bindMount(root));
-    assert.deepEqual(layer, { diffId: digestOf(tar), sizeBytes: tar.length, hasRoot: false });
+    assert.deepEqual(layer, { diffId: digestOf(tar), sizeBytes: tar.length, hasRoot: true });
     const su = platform.files.lstat(join(root, 'bin/su'));
     assert.deepEqual([su.mode, su.uid, su.gid, su.linkCount], [0o4755, 12, 34, 2]);
     assert.equal(platform.files.lstat(join(root, 'bin')).modifiedAt, 5n * second + 7n);
