@@ -2,7 +2,7 @@
  * What the users of a daemon do while it is being killed: short stories, each of which knows how it has to end. Every
  * step waits for its answer; a step that was answered counts as promised.
  */
-import { createContainer } from '../../src/client/index.ts';
+import { createContainer, type GantryClient, hasCode } from '../../src/client/index.ts';
 import type { LastingClient } from './connection.ts';
 import type { Ledger } from './ledger.ts';
 import type { Random } from './random.ts';
@@ -22,16 +22,30 @@ type Story = (world: World, id: string) => Promise<void>;
 const snapshotter = 'overlayfs';
 const SIGKILL = 9;
 
+/** The library makes it in steps: what an interrupted try left is taken away, unless it came to its end. */
+async function makeContainer(
+  gantry: GantryClient,
+  image: string,
+  id: string,
+  args: readonly string[],
+): Promise<void> {
+  const create = async () =>
+    await createContainer(
+      { gantry },
+      { id, image: await gantry.images.get(image), snapshotter, user: '0', spec: { args } },
+    );
+  try {
+    await create();
+  } catch (error) {
+    if (!hasCode(error, 'AlreadyExists')) throw error;
+    if ((await gantry.containers.list()).some((container) => container.id === id)) return;
+    await gantry.snapshots(snapshotter).remove(id);
+    await create();
+  }
+}
+
 async function make({ client, image }: World, id: string, args: readonly string[]): Promise<void> {
-  await client.call(
-    `create container ${id}`,
-    async (gantry) =>
-      await createContainer(
-        { gantry },
-        { id, image: await gantry.images.get(image), snapshotter, user: '0', spec: { args } },
-      ),
-    { already: ['AlreadyExists'] },
-  );
+  await client.call(`create container ${id}`, (gantry) => makeContainer(gantry, image, id, args));
   await client.call(
     `create task ${id}`,
     async (gantry) =>
