@@ -86,6 +86,11 @@ export interface FileOperations {
    */
   syncFileSystem(path: string): Promise<void>;
   /**
+   * Tells the file system that the directories to come in `path` have nothing to do with each other, so that it puts
+   * them apart (chattr(1), T). Only a hint: no error where there is none.
+   */
+  spreadChildren(path: string): void;
+  /**
    * Takes an exclusive advisory lock on the file (flock(2)), made with mode 0600 if absent; undefined when another
    * process holds it. The kernel drops it with the process.
    */

@@ -73,7 +73,7 @@ export class DirectorySnapshotter implements InspectableSnapshotter {
       log,
       files,
     }: Pick<SnapshotterDependencies, 'records' | 'log'> & {
-      readonly files: Pick<FileOperations, 'syncFileSystem'>;
+      readonly files: Pick<FileOperations, 'syncFileSystem' | 'spreadChildren'>;
     },
     layout: Layout,
     { root, syncRemove = false, syncCommit = true }: SnapshotterOptions,
@@ -82,7 +82,7 @@ export class DirectorySnapshotter implements InspectableSnapshotter {
     this.capabilities = layout.capabilities;
     this.#layout = layout;
     this.#records = records;
-    this.#directories = new SnapshotDirectories({ log }, root);
+    this.#directories = new SnapshotDirectories({ log, files }, root);
     this.#syncRemove = syncRemove;
     this.#sync = syncCommit ? new FileSystemSync({ files }, this.#directories.path) : undefined;
   }

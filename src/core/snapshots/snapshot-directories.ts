@@ -11,6 +11,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from '../../base/logger.ts';
 import { errnoName, withNodeErrors } from '../../platform/errno.ts';
+import type { FileOperations } from '../../platform/platform.ts';
 import { syncDirectory } from '../../platform/sync-directory.ts';
 
 export class SnapshotDirectories {
@@ -20,10 +21,12 @@ export class SnapshotDirectories {
   readonly #staged = new Set<string>();
 
   /** `root` is made when absent, mode 0700: others must not reach setuid files of images by it. */
-  constructor({ log }: { log: Logger }, root: string) {
+  constructor({ log, files }: { log: Logger; files: Pick<FileOperations, 'spreadChildren'> }, root: string) {
     this.#log = log;
     this.path = join(root, 'snapshots');
     withNodeErrors(() => mkdirSync(this.path, { recursive: true, mode: 0o700 }));
+    // On ext4 a layer in the place of one that was just removed is made at a tenth of the speed (docs/decisions/0110).
+    files.spreadChildren(this.path);
     syncDirectory(root);
   }
 

@@ -172,4 +172,14 @@ describe('files of Linux', { skip }, () => {
     const { freeBytes, totalBytes } = files.diskSpace(folder);
     assert.ok(freeBytes > 0 && freeBytes <= totalBytes);
   });
+
+  test('what is to come in a directory is spread, where the file system can, and nowhere an error', () => {
+    mkdirSync(at('spread'));
+    files.spreadChildren(at('spread'));
+    files.spreadChildren('/proc/self');
+    assert.throws(() => files.spreadChildren(at('absent')), isCode('NotFound'));
+    const type = spawnSync('stat', ['-f', '-c', '%T', folder], { encoding: 'utf8' }).stdout;
+    const shown = spawnSync('lsattr', ['-d', at('spread')], { encoding: 'utf8' }).stdout;
+    if (type.includes('ext')) assert.match(shown, /^\S*T/);
+  });
 });

@@ -100,6 +100,19 @@ export class LinuxFiles implements FileOperations {
     }
   }
 
+  spreadChildren(path: string): void {
+    const fd = withNodeErrors(() => openSync(path, constants.O_RDONLY | constants.O_DIRECTORY));
+    try {
+      const flags = Buffer.alloc(8);
+      if (libc.ioctl(fd, libc.FS_IOC_GETFLAGS, flags) < 0) return;
+      flags.writeUInt32LE((flags.readUInt32LE() | libc.FS_TOPDIR_FL) >>> 0);
+      // Refused by most file systems: those of ext's family know it.
+      libc.ioctl(fd, libc.FS_IOC_SETFLAGS, flags);
+    } finally {
+      closeSync(fd);
+    }
+  }
+
   tryLock(path: string): Disposable | undefined {
     const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW;
     const fd = withNodeErrors(() => openSync(path, flags, 0o600));

@@ -258,6 +258,10 @@ export const TIOCSWINSZ = 0x5414;
 export const FIONBIO = 0x5421;
 export const TIOCSPTLCK = 0x4004_5431;
 export const TIOCGPTPEER = 0x5441;
+/** ioctl_iflags(2). */
+export const FS_IOC_GETFLAGS = 0x8008_6601;
+export const FS_IOC_SETFLAGS = 0x4008_6602;
+export const FS_TOPDIR_FL = 0x0002_0000;
 export const ioctl: (fd: number, request: number, argument: Buffer) => number = library.func(
   'int ioctl(int, unsigned long, void *)',
 );

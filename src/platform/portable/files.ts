@@ -59,6 +59,8 @@ export class PortableFiles implements FileOperations {
     }
   }
 
+  spreadChildren(): void {}
+
   tryLock(path: string): Disposable | undefined {
     return tryPidLock(path);
   }
