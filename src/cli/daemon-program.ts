@@ -1,6 +1,7 @@
 /** `gantryd` of this installation, run to its end: beside the bundle that runs, or from source when we are. */
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { childEnvironment } from '../platform/child-environment.ts';
 import { runCommand } from '../platform/command.ts';
 import { selectPlatform } from '../platform/select.ts';
 import type { Surroundings } from './app.ts';
@@ -16,13 +17,8 @@ export function daemonProgram(): Surroundings['runDaemon'] {
     runCommand((await selectPlatform()).processes, {
       file: process.execPath,
       args: [...process.execArgv, script, ...args],
-      env: environment(),
+      env: childEnvironment(),
       maxOutputBytes: outputBytes,
       signal,
     });
 }
-
-const environment = (): Record<string, string> =>
-  Object.fromEntries(
-    Object.entries(process.env).filter((entry): entry is [string, string] => entry[1] !== undefined),
-  );

@@ -7,7 +7,9 @@ import { mkdirSync, readFileSync, readSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { internal, unavailable } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
+import { shimGroupName } from '../oci/shim-group.ts';
 import { joinCgroup } from '../platform/cgroups/join-cgroup.ts';
+import { childEnvironment } from '../platform/child-environment.ts';
 import { makePipe } from '../platform/pipe.ts';
 import type { Platform, StdioTarget } from '../platform/platform.ts';
 import { selectPlatform } from '../platform/select.ts';
@@ -17,7 +19,7 @@ import { pipeReader } from '../wire/pipe.ts';
 import { connectTtrpc } from '../wire/ttrpc/client.ts';
 import type { ShimArguments } from './arguments.ts';
 import { type Bootstrap, encodeAnswer, readBootstrap } from './bootstrap.ts';
-import { groupOf, readSpec } from './bundle/spec.ts';
+import { readSpec } from './bundle/spec.ts';
 import { Descriptors } from './io/descriptors.ts';
 
 const stdinBytesMax = limits.ttrpcMessageBytes;
@@ -31,7 +33,7 @@ export async function startCommand(
   const bootstrap = readBootstrap(args, env, readStdin());
   const platform = await selectPlatform();
   const bundle = args.bundle === '' ? process.cwd() : args.bundle;
-  const group = groupOf(readSpec(bundle).annotations, bootstrap.id);
+  const group = shimGroupName(readSpec(bundle).annotations) ?? bootstrap.id;
   const socket = socketPath(bootstrap, group);
   const address = `unix://${socket}`;
   if (!(await answers(address))) await startServing(platform, { bootstrap, bundle, socket, args });
@@ -96,11 +98,10 @@ async function startServing(platform: Platform, serving: Serving): Promise<void>
       'serve',
     ],
     cwd: '/',
-    env: {
-      ...plainEnvironment(),
+    env: childEnvironment({
       TTRPC_ADDRESS: bootstrap.ttrpcAddress,
       GRPC_ADDRESS: bootstrap.grpcAddress,
-    },
+    }),
     stdio: ['null', 'null', openLog(platform, bundle, fds), ready.writeFd],
     newSession: true,
   });
@@ -127,13 +128,6 @@ function openLog(platform: Platform, bundle: string, fds: Descriptors): StdioTar
   } catch {
     return 'null';
   }
-}
-
-function plainEnvironment(): Record<string, string> {
-  const entries = Object.entries(process.env).filter(
-    (entry): entry is [string, string] => entry[1] !== undefined,
-  );
-  return Object.fromEntries(entries);
 }
 
 function readAll(fd: number): Promise<string> {

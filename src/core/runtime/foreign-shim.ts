@@ -3,6 +3,7 @@ import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { AnySchema } from '@bufbuild/protobuf/wkt';
 import type { AnyValue } from '../../base/any-value.ts';
 import { ContainerdError } from '../../base/errors.ts';
+import { childEnvironment } from '../../platform/child-environment.ts';
 import { runCommand } from '../../platform/command.ts';
 import type { ProcessOperations } from '../../platform/platform.ts';
 import { anyToWire } from '../../wire/any.ts';
@@ -108,16 +109,12 @@ async function run(
   return stdout;
 }
 
-function environment(bundle: Bundle, daemon: DaemonAddresses): Record<string, string> {
-  const env: Record<string, string> = {};
-  for (const [name, value] of Object.entries(process.env)) if (value !== undefined) env[name] = value;
-  return {
-    ...env,
+const environment = (bundle: Bundle, daemon: DaemonAddresses): Record<string, string> =>
+  childEnvironment({
     GOMAXPROCS: '2',
     // containerd's own constant, whatever the newest version is.
     MAX_SHIM_VERSION: '2',
     TTRPC_ADDRESS: daemon.ttrpcAddress,
     GRPC_ADDRESS: daemon.grpcAddress,
     NAMESPACE: bundle.namespace,
-  };
-}
+  });

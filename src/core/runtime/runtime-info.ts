@@ -5,6 +5,7 @@ import type { AnyValue } from '../../base/any-value.ts';
 import { type Context, withTimeout } from '../../base/context.ts';
 import { ContainerdError } from '../../base/errors.ts';
 import { limits } from '../../base/limits.ts';
+import { childEnvironment } from '../../platform/child-environment.ts';
 import { runCommand } from '../../platform/command.ts';
 import type { ProcessOperations } from '../../platform/platform.ts';
 import { packAny, unpackAny } from '../../wire/any.ts';
@@ -40,9 +41,7 @@ export async function runtimeInfo(
   const { status, stdout, stderr } = await runCommand(processes, {
     file,
     args: words,
-    env: Object.fromEntries(
-      Object.entries(process.env).filter((entry): entry is [string, string] => entry[1] !== undefined),
-    ),
+    env: childEnvironment(),
     stdin: options === undefined ? new Uint8Array() : toBinary(AnySchema, options),
     signal: withTimeout(ctx, limits.runtimeInfoMs).signal,
   });

@@ -11,6 +11,7 @@ import { raceSignal } from '../../base/keyed-lock.ts';
 import { limits } from '../../base/limits.ts';
 import type { Logger } from '../../base/logger.ts';
 import { joinCgroup } from '../../platform/cgroups/join-cgroup.ts';
+import { childEnvironment } from '../../platform/child-environment.ts';
 import { makePipe } from '../../platform/pipe.ts';
 import type { Platform } from '../../platform/platform.ts';
 import { pipeReader } from '../../wire/pipe.ts';
@@ -160,7 +161,7 @@ export class SharedShim implements Disposable {
           ...['-runc-root', this.#runcRoot, '-grace-ms', String(group.graceMs), 'serve'],
         ],
         cwd: '/',
-        env: environment(daemon),
+        env: childEnvironment({ TTRPC_ADDRESS: daemon.ttrpcAddress, GRPC_ADDRESS: daemon.grpcAddress }),
         stdio: ['null', 'null', logFd, readyFd],
         newSession: true,
       });
@@ -186,13 +187,6 @@ export class SharedShim implements Disposable {
   #cgroup(): Promise<string> {
     return readFile(path.join(this.directory, 'cgroup'), 'utf8').catch(() => '');
   }
-}
-
-function environment(daemon: DaemonAddresses): Record<string, string> {
-  const env: Record<string, string> = {};
-  for (const [name, value] of Object.entries(process.env)) if (value !== undefined) env[name] = value;
-  delete env['NOTIFY_SOCKET'];
-  return { ...env, TTRPC_ADDRESS: daemon.ttrpcAddress, GRPC_ADDRESS: daemon.grpcAddress };
 }
 
 async function readToEnd(fd: number, signal: AbortSignal): Promise<string> {

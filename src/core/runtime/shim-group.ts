@@ -5,6 +5,7 @@
  */
 import { createHash } from 'node:crypto';
 import path from 'node:path';
+import { shimGroupName } from '../../oci/shim-group.ts';
 
 export type Sharing = 'node' | 'pod' | 'container';
 export const sharings: readonly Sharing[] = ['node', 'pod', 'container'];
@@ -16,9 +17,6 @@ export interface ShimGroup {
   /** How long it stays when it holds nothing. */
   readonly graceMs: number;
 }
-
-/** In this order, as the runc shim looks for its group, the pod first. */
-const podAnnotations = ['io.kubernetes.cri.sandbox-id', 'io.containerd.runc.v2.group'] as const;
 
 /** So that containers in a row find the shim of all warm. A group of its own has no next one. */
 const nodeGraceMs = 30_000;
@@ -44,8 +42,7 @@ export function groupOf(
   });
   if (cgroup !== '' || sharing === 'container') return own(id);
   if (sharing === 'node') return nodeGroup(baseDir);
-  const annotations = annotationsOf(member.spec);
-  const pod = podAnnotations.map((name) => annotations[name]).find((value) => value !== undefined);
+  const pod = shimGroupName(annotationsOf(member.spec));
   return own(pod === undefined ? id : `pod ${pod}`);
 }
 
@@ -61,15 +58,12 @@ function directoryOf(namespace: string, name: string): string {
   return `g-${digest.slice(0, 24)}`;
 }
 
-function annotationsOf(spec: Uint8Array): Readonly<Record<string, string>> {
-  let annotations: unknown;
+function annotationsOf(spec: Uint8Array): Readonly<Record<string, unknown>> {
   try {
-    annotations = (JSON.parse(new TextDecoder().decode(spec)) as { annotations?: unknown } | null)
-      ?.annotations;
+    const { annotations } = JSON.parse(new TextDecoder().decode(spec)) as { annotations?: unknown };
+    return typeof annotations === 'object' && annotations !== null ? { ...annotations } : {};
   } catch {
     // The runtime says what is wrong with it.
+    return {};
   }
-  if (typeof annotations !== 'object' || annotations === null) return {};
-  const words = Object.entries(annotations).filter(([, value]) => typeof value === 'string' && value !== '');
-  return Object.fromEntries(words) as Record<string, string>;
 }

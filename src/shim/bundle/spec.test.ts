@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { hasCode } from '../../base/errors.ts';
-import { groupOf, readAndClampSpec, readSpec } from './spec.ts';
+import { readAndClampSpec, readSpec } from './spec.ts';
 
 function bundleWith(t: TestContext, config: string): string {
   const bundle = mkdtempSync(join(tmpdir(), 'gantry-spec-'));
@@ -52,11 +52,4 @@ void test('no spec, or none that can be read, is the caller’s error', (t) => {
       () => readSpec(path),
       (error) => hasCode(error, 'InvalidArgument'),
     );
-});
-
-void test('group annotations in their order', () => {
-  const sandbox = { 'io.kubernetes.cri.sandbox-id': 's' };
-  assert.equal(groupOf({ ...sandbox, 'io.containerd.runc.v2.group': 'g' }, 'c'), 'g');
-  assert.equal(groupOf(sandbox, 'c'), 's');
-  assert.equal(groupOf({ 'io.containerd.runc.v2.group': '' }, 'c'), 'c');
 });

@@ -63,14 +63,3 @@ export function readAndClampSpec(bundle: string, allowance: Allowance): SpecFact
   }
   return { ...factsOf(spec), notes };
 }
-
-/** Containers of one group share a shim: containerd's own annotation first, then the pod's. */
-const groupAnnotations = ['io.containerd.runc.v2.group', 'io.kubernetes.cri.sandbox-id'] as const;
-
-export function groupOf(annotations: Readonly<Record<string, string>>, id: string): string {
-  for (const name of groupAnnotations) {
-    const group = annotations[name];
-    if (group !== undefined && group !== '') return group;
-  }
-  return id;
-}
