@@ -2,8 +2,9 @@
  * One run of garbage collection over the metadata store: mark, sweep, then free what nobody lists on disk.
  *
  * Writers wait from the start of the mark to the end of the sweep, which is one transaction; readers and the event
- * loop do not (pages with pauses between; 0.2 s for 60,000 objects, see docs/decisions/0020). The bytes are removed afterwards, outside that pause, each blob under its
- * gate so that a commit of the same digest either comes first and keeps it, or finds it gone and stores it again.
+ * loop do not (a breath every 2 ms; docs/decisions/0020 has the figures). The bytes are removed afterwards, outside that
+ * pause, each blob under its gate so that a commit of the same digest either comes first and keeps it, or finds it gone
+ * and stores it again.
  */
 import { type Context, type NamespacedContext, withNamespace } from '../../base/context.ts';
 import type { Digest } from '../../base/digest.ts';
@@ -13,9 +14,10 @@ import { now } from '../../base/time.ts';
 import { packAny } from '../../wire/any.ts';
 import { ImageDeleteSchema } from '../../wire/gen/containerd/events/image_pb.js';
 import { SnapshotRemoveSchema } from '../../wire/gen/containerd/events/snapshot_pb.js';
-import { findGarbage, type Garbage, sweep } from '../metadata/gc-graph.ts';
+import { GcGraph } from '../metadata/gc-graph.ts';
+import { type Garbage, sweep } from '../metadata/gc-sweep.ts';
 import type { MetadataStore } from '../metadata/metadata.ts';
-import { breather } from './reachability.ts';
+import { breather, mark } from './reachability.ts';
 
 export interface CollectionResult {
   /** Time that writers had to wait. */
@@ -35,16 +37,20 @@ export class Collector {
     const { database, changes } = this.#store;
     for (const name of this.#store.snapshotterNames()) await this.#store.snapshotter(name).settle(ctx);
     const started = performance.now();
-    const garbage = await database.exclusive(async (writeOnce) => {
-      const found = await findGarbage(database, now());
-      if (Object.values(found).some((rows: readonly unknown[]) => rows.length > 0))
-        writeOnce((sql) => sweep(sql, found));
+    const garbage = await database.exclusive(async (writeOnce, writeInSteps) => {
+      const { collectibles } = this.#store;
+      const graph = new GcGraph({ reader: database, collectibles }, { at: now() });
+      await graph.load();
+      const marked = await mark(graph.roots, (node) => graph.edgesOf(node), graph.breathe);
+      const found = await graph.garbage(marked);
+      await sweep(found, { writeOnce, writeInSteps });
       return found;
     });
     const pauseMs = performance.now() - started;
     if (garbage.content.length + garbage.ingests.length > 0) changes.contentIsDirty = true;
     for (const { snapshotter } of garbage.snapshots) changes.dirtySnapshotters.add(snapshotter);
     await this.#announce(ctx, garbage);
+    await this.#freeCollectibles(ctx, garbage);
     await this.#freeContent();
     await this.#freeSnapshots(ctx);
     return { pauseMs, garbage };
@@ -52,14 +58,27 @@ export class Collector {
 
   async #announce(ctx: Context, { images, snapshots }: Garbage): Promise<void> {
     const { events } = this.#store;
+    const breathe = breather();
     for (const { namespace, name } of images)
       await events.publish(within(ctx, namespace), '/images/delete', packAny(ImageDeleteSchema, { name }));
-    for (const { namespace, key, snapshotter } of snapshots)
+    for (const { namespace, key, snapshotter } of snapshots) {
+      await breathe();
       await events.publish(
         within(ctx, namespace),
         '/snapshot/remove',
         packAny(SnapshotRemoveSchema, { key, snapshotter }),
       );
+    }
+  }
+
+  /** A stream or a mount that does not go away is no reason to keep content. */
+  async #freeCollectibles(ctx: Context, { collectibles }: Garbage): Promise<void> {
+    for (const [collectible, objects] of collectibles)
+      try {
+        await collectible.free(ctx, objects);
+      } catch (error) {
+        ctx.log.error({ err: error, kind: collectible.kind }, 'cannot free what was collected');
+      }
   }
 
   async #freeContent(): Promise<void> {

@@ -29,6 +29,16 @@ export interface Sql {
 /** One step of the schema; its place in the list is its version. Steps are never changed once released. */
 export type Migration = string;
 
+/** Something that statements can read from: the database, or one state of it (Database.snapshot). */
+export interface Reader {
+  read<Result>(work: (sql: Sql) => Result): Result;
+}
+
+/** What `exclusive` gives: a write at once, or one transaction over many turns. */
+export type WriteOnce = <Value>(write: (sql: Sql) => Value) => Value;
+/** Calls `step` until it returns false, other things between, and makes all of it durable together. */
+export type WriteInSteps = (step: (sql: Sql) => boolean) => Promise<void>;
+
 interface PendingWrite {
   readonly work: (sql: Sql) => unknown;
   readonly resolve: (value: unknown) => void;
@@ -37,7 +47,8 @@ interface PendingWrite {
 
 type Outcome = { readonly value: unknown } | { readonly error: unknown };
 
-export class Database implements Disposable {
+export class Database implements Reader, Disposable {
+  readonly #path: string;
   readonly #connection: DatabaseSync;
   readonly #statements = new Map<string, StatementSync>();
   readonly #sql: Sql;
@@ -47,11 +58,12 @@ export class Database implements Disposable {
 
   /** `path` is a file, or ":memory:". Errors: FailedPrecondition when a newer Gantry made it. */
   constructor(path: string, migrations: readonly Migration[]) {
+    this.#path = path;
     this.#connection = new DatabaseSync(path, { enableForeignKeyConstraints: true });
     this.#connection.exec(
       'PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;',
     );
-    this.#sql = this.#makeSql();
+    this.#sql = sqlOf(this.#connection, this.#statements);
     this.#migrate(path, migrations);
     reserveLog(path);
   }
@@ -79,17 +91,34 @@ export class Database implements Disposable {
    * one at a time.
    */
   async exclusive<Result>(
-    work: (writeOnce: <Value>(write: (sql: Sql) => Value) => Value) => Promise<Result>,
+    work: (writeOnce: WriteOnce, writeInSteps: WriteInSteps) => Promise<Result>,
   ): Promise<Result> {
     assert(!this.#exclusive, 'the database is already held');
     if (this.#pending.length > 0) this.#flush();
     this.#exclusive = true;
     try {
-      return await work((write) => this.#writeNow(write));
+      return await work(
+        (write) => this.#writeNow(write),
+        (step) => this.#writeInSteps(step),
+      );
     } finally {
       this.#exclusive = false;
       if (!this.#closed) this.#flush();
     }
+  }
+
+  /**
+   * Runs `work` over the state of now, which stays as it is while others write. A database in memory has no second
+   * connection, so there `work` sees what is written meanwhile. For long reads: the log cannot begin anew before its end.
+   */
+  async snapshot<Result>(work: (reader: Reader) => Promise<Result>): Promise<Result> {
+    if (this.#path === inMemory) return work(this);
+    using connection = new DatabaseSync(this.#path, { readOnly: true });
+    connection.exec('BEGIN');
+    const sql = sqlOf(connection, new Map());
+    // A transaction begins with its first read.
+    sql.get('SELECT 1 FROM sqlite_schema LIMIT 1');
+    return await work({ read: (read) => read(sql) });
   }
 
   /** What SQLite finds wrong with the file and with references between rows; none when all is well. Reads all of it. */
@@ -124,6 +153,29 @@ export class Database implements Disposable {
       return value;
     } catch (error) {
       if (this.#connection.isTransaction) this.#connection.exec('ROLLBACK');
+      throw databaseError(error);
+    }
+  }
+
+  /** On a connection of its own, so that reads beside it see nothing of it before it is durable. */
+  async #writeInSteps(step: (sql: Sql) => boolean): Promise<void> {
+    if (this.#path === inMemory) {
+      this.#writeNow((sql) => {
+        while (step(sql));
+      });
+      return;
+    }
+    using connection = new DatabaseSync(this.#path, { enableForeignKeyConstraints: true });
+    // The next write begins the log anew: not in the same moment as this one is synced.
+    connection.exec('PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000; PRAGMA wal_autocheckpoint = 0');
+    const sql = sqlOf(connection, new Map());
+    try {
+      connection.exec('BEGIN IMMEDIATE');
+      while (step(sql)) await new Promise((resolve) => setImmediate(resolve));
+      if (this.#closed) throw internal('metadata database is closed');
+      connection.exec('COMMIT');
+    } catch (error) {
+      if (connection.isTransaction) connection.exec('ROLLBACK');
       throw databaseError(error);
     }
   }
@@ -164,24 +216,6 @@ export class Database implements Disposable {
     }
   }
 
-  #makeSql(): Sql {
-    const statement = (text: string): StatementSync => {
-      let prepared = this.#statements.get(text);
-      if (prepared === undefined) {
-        prepared = this.#connection.prepare(text);
-        prepared.setReadBigInts(true);
-        this.#statements.set(text, prepared);
-      }
-      return prepared;
-    };
-    return {
-      run: (text, ...parameters) => ({ changes: Number(statement(text).run(...parameters).changes) }),
-      get: (text, ...parameters) => statement(text).get(...parameters),
-      all: (text, ...parameters) => statement(text).all(...parameters),
-      iterate: (text, ...parameters) => statement(text).iterate(...parameters),
-    };
-  }
-
   #migrate(path: string, migrations: readonly Migration[]): void {
     const version = Number(this.#sql.get('PRAGMA user_version')?.['user_version'] ?? 0);
     if (version > migrations.length)
@@ -194,6 +228,26 @@ export class Database implements Disposable {
       this.#connection.exec(`BEGIN IMMEDIATE; ${step}; PRAGMA user_version = ${index + 1}; COMMIT`);
     }
   }
+}
+
+const inMemory = ':memory:';
+
+function sqlOf(connection: DatabaseSync, statements: Map<string, StatementSync>): Sql {
+  const statement = (text: string): StatementSync => {
+    let prepared = statements.get(text);
+    if (prepared === undefined) {
+      prepared = connection.prepare(text);
+      prepared.setReadBigInts(true);
+      statements.set(text, prepared);
+    }
+    return prepared;
+  };
+  return {
+    run: (text, ...parameters) => ({ changes: Number(statement(text).run(...parameters).changes) }),
+    get: (text, ...parameters) => statement(text).get(...parameters),
+    all: (text, ...parameters) => statement(text).all(...parameters),
+    iterate: (text, ...parameters) => statement(text).iterate(...parameters),
+  };
 }
 
 /** Where SQLite begins the log anew by itself: 1000 pages and their headers. */

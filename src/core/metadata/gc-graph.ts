@@ -1,57 +1,43 @@
 /**
  * The database as the collector's graph: what is a root, what points at what, and what is garbage once it has marked.
  *
- * Everything is read in pages with pauses between them, so it must run while writes are held (Database.exclusive).
+ * Everything is read in pages with pauses between them, so it must be given one state: the database while writes are
+ * held (Database.exclusive), or a snapshot of it. Leases and sandboxes are nodes of their own here, which containerd
+ * does not need; they are what an explanation names.
  */
-import type { Labels } from '../../base/labels.ts';
-import { labelOf } from '../../base/labels.ts';
+import { type Labels, labelOf } from '../../base/labels.ts';
 import { type Instant, parseInstant } from '../../base/time.ts';
+import type { Collectible, CollectibleObject } from '../gc/collectible.ts';
 import { gcLabels } from '../gc/gc-labels.ts';
-import { breather, type GcNode, type LabelEdges, labelEdges, mark, nodeOf } from '../gc/reachability.ts';
+import { breather, type GcNode, type LabelEdges, labelEdges, nodeOf } from '../gc/reachability.ts';
+import { eachRow } from './gc-rows.ts';
 import { labels, text, textOrUndefined } from './columns.ts';
-import type { Database, Row, Sql } from './database.ts';
+import type { Reader, Row } from './database.ts';
+import type { Garbage } from './gc-sweep.ts';
 
-/** What a sweep takes out. */
-export interface Garbage {
-  readonly leases: readonly { namespace: string; id: string }[];
-  readonly images: readonly { namespace: string; name: string }[];
-  readonly content: readonly { namespace: string; digest: string }[];
-  readonly ingests: readonly { namespace: string; ref: string }[];
-  readonly snapshots: readonly { namespace: string; snapshotter: string; key: string }[];
+/** Hears why each edge and each root is one. The collector itself does not ask. */
+export interface GraphWitness {
+  edge(from: GcNode, to: GcNode, why: string): void;
+  /** `until`: when it stops being one by itself. */
+  root(node: GcNode, why: string, until?: Instant): void;
 }
 
-const pageRows = 1000;
+export interface GraphDependencies {
+  readonly reader: Reader;
+  readonly collectibles: readonly Collectible[];
+  readonly witness?: GraphWitness;
+}
+
 const noNodes: readonly GcNode[] = [];
+const snapshotKey = ['namespace', 'snapshotter', 'key'] as const;
 
-/** Errors: whatever the database says. */
-export async function findGarbage(database: Database, at: Instant): Promise<Garbage> {
-  const graph = new Graph(database, at);
-  await graph.load();
-  return graph.garbage(await mark(graph.roots, (node) => graph.edgesOf(node), graph.breathe));
-}
-
-export function sweep(sql: Sql, garbage: Garbage): void {
-  for (const { namespace, id } of garbage.leases)
-    sql.run('DELETE FROM leases WHERE namespace = ? AND id = ?', namespace, id);
-  for (const { namespace, name } of garbage.images)
-    sql.run('DELETE FROM images WHERE namespace = ? AND name = ?', namespace, name);
-  for (const { namespace, digest } of garbage.content)
-    sql.run('DELETE FROM content WHERE namespace = ? AND digest = ?', namespace, digest);
-  for (const { namespace, ref } of garbage.ingests)
-    sql.run('DELETE FROM ingests WHERE namespace = ? AND ref = ?', namespace, ref);
-  for (const { namespace, snapshotter, key } of garbage.snapshots)
-    sql.run(
-      'DELETE FROM snapshots WHERE namespace = ? AND snapshotter = ? AND key = ?',
-      namespace,
-      snapshotter,
-      key,
-    );
-}
-
-class Graph {
+export class GcGraph {
   readonly roots = new Set<GcNode>();
   readonly breathe = breather();
-  readonly #database: Database;
+  readonly #reader: Reader;
+  readonly #witness: GraphWitness | undefined;
+  readonly #objects: ReadonlyMap<Collectible, readonly CollectibleObject[]>;
+  readonly #kinds: ReadonlySet<string>;
   readonly #at: Instant;
   readonly #edges = new Map<GcNode, GcNode[]>();
   /** By the plain node, for the flat kinds: a snapshot's parent, an image's target. */
@@ -61,8 +47,12 @@ class Graph {
   readonly #expiredLeases: { namespace: string; id: string }[] = [];
   readonly #expiredImages: { namespace: string; name: string }[] = [];
 
-  constructor(database: Database, at: Instant) {
-    this.#database = database;
+  /** Collectibles are read here: as long as nobody else has had a turn, that is the reader's state. */
+  constructor({ reader, collectibles, witness }: GraphDependencies, { at }: { at: Instant }) {
+    this.#reader = reader;
+    this.#witness = witness;
+    this.#objects = new Map(collectibles.map((collectible) => [collectible, collectible.objects()]));
+    this.#kinds = new Set(collectibles.map(({ kind }) => kind));
     this.#at = at;
   }
 
@@ -72,10 +62,11 @@ class Graph {
     await this.#loadContent();
     await this.#loadSnapshots();
     await this.#loadContainers();
+    this.#loadCollectibles();
     for (const { from, edges } of this.#conditions)
-      for (const { target, holds } of edges) {
+      for (const { target, label, holds } of edges) {
         const usedAt = this.#usedAt.get(target);
-        if (usedAt !== undefined && holds(usedAt)) this.#edge(from, target);
+        if (usedAt !== undefined && holds(usedAt)) this.#edge(from, target, `label ${label}`);
       }
   }
 
@@ -87,7 +78,7 @@ class Graph {
   }
 
   async garbage(marked: ReadonlySet<GcNode>): Promise<Garbage> {
-    const isMarked = (kind: 'content' | 'snapshot' | 'image', namespace: string, id: string): boolean =>
+    const isMarked = (kind: string, namespace: string, id: string): boolean =>
       marked.has(nodeOf(kind, namespace, id)) || marked.has(nodeOf(`${kind}-flat`, namespace, id));
     const content: { namespace: string; digest: string }[] = [];
     await this.#eachRow('content', 'namespace, digest', ['namespace', 'digest'], (row) => {
@@ -96,11 +87,8 @@ class Graph {
     });
     const snapshots: { namespace: string; snapshotter: string; key: string }[] = [];
     await this.#eachRow('snapshots', 'namespace, snapshotter, key', snapshotKey, (row) => {
-      const [namespace, snapshotter, key] = [
-        text(row, 'namespace'),
-        text(row, 'snapshotter'),
-        text(row, 'key'),
-      ];
+      const [namespace, snapshotter] = [text(row, 'namespace'), text(row, 'snapshotter')];
+      const key = text(row, 'key');
       if (!isMarked('snapshot', namespace, `${snapshotter}/${key}`))
         snapshots.push({ namespace, snapshotter, key });
     });
@@ -110,48 +98,55 @@ class Graph {
       if (!marked.has(nodeOf('ingest', namespace, ref))) ingests.push({ namespace, ref });
     });
     const images = this.#expiredImages.filter(({ namespace, name }) => !isMarked('image', namespace, name));
-    return { leases: this.#expiredLeases, images, content, ingests, snapshots };
+    const collectibles = new Map(
+      Array.from(this.#objects, ([collectible, objects]) => [
+        collectible,
+        objects.filter(({ namespace, id }) => !marked.has(nodeOf(collectible.kind, namespace, id))),
+      ]),
+    );
+    return { leases: this.#expiredLeases, images, content, ingests, snapshots, collectibles };
   }
 
   async #loadLeases(): Promise<void> {
-    const flat = new Map<string, boolean>();
+    const flat = new Map<GcNode, boolean>();
     await this.#eachRow('leases', '*', ['namespace', 'id'], (row) => {
       const [namespace, id, given] = [text(row, 'namespace'), text(row, 'id'), labels(row)];
-      if (this.#isExpired(given)) this.#expiredLeases.push({ namespace, id });
-      else flat.set(`${namespace} ${id}`, labelOf(given, gcLabels.flat) !== undefined);
+      const node = nodeOf('lease', namespace, id);
+      const until = expiryOf(given);
+      if (this.#isPast(until)) {
+        this.#expiredLeases.push({ namespace, id });
+        return;
+      }
+      this.#root(node, until === undefined ? 'a lease without expiry' : 'a lease', until);
+      flat.set(node, labelOf(given, gcLabels.flat) !== undefined);
     });
     await this.#eachRow('lease_resources', '*', ['namespace', 'lease', 'type', 'id'], (row) => {
-      const namespace = text(row, 'namespace');
-      const isFlat = flat.get(`${namespace} ${text(row, 'lease')}`);
-      if (isFlat !== undefined) this.#leaseResource(namespace, text(row, 'type'), text(row, 'id'), isFlat);
+      const lease = nodeOf('lease', text(row, 'namespace'), text(row, 'lease'));
+      const isFlat = flat.get(lease);
+      const resource = leaseResource(row, isFlat === true);
+      if (isFlat !== undefined && resource !== undefined)
+        this.#edge(lease, resource, 'a resource of the lease');
     });
     await this.#eachRow('ingests', '*', ['namespace', 'ref'], (row) => {
       const [namespace, expected] = [text(row, 'namespace'), textOrUndefined(row, 'expected')];
       const node = nodeOf('ingest', namespace, text(row, 'ref'));
       const expiresAt = row['expires_at'];
-      if (typeof expiresAt === 'bigint' && expiresAt > this.#at) this.roots.add(node);
-      if (expected !== undefined) this.#edge(node, nodeOf('content', namespace, expected));
+      if (typeof expiresAt === 'bigint' && expiresAt > this.#at)
+        this.#root(node, 'an upload that may be resumed', expiresAt as Instant);
+      if (expected !== undefined)
+        this.#edge(node, nodeOf('content', namespace, expected), 'what the upload is to become');
     });
-  }
-
-  #leaseResource(namespace: string, type: string, id: string, flat: boolean): void {
-    if (type === 'content') this.roots.add(nodeOf(flat ? 'content-flat' : 'content', namespace, id));
-    else if (type === 'images') this.roots.add(nodeOf(flat ? 'image-flat' : 'image', namespace, id));
-    else if (type === 'ingests') this.roots.add(nodeOf('ingest', namespace, id));
-    else if (type.startsWith('snapshots/'))
-      this.roots.add(
-        nodeOf(flat ? 'snapshot-flat' : 'snapshot', namespace, `${type.slice('snapshots/'.length)}/${id}`),
-      );
   }
 
   async #loadImages(): Promise<void> {
     await this.#eachRow('images', 'namespace, name, digest, labels', ['namespace', 'name'], (row) => {
       const [namespace, name, given] = [text(row, 'namespace'), text(row, 'name'), labels(row)];
       const node = nodeOf('image', namespace, name);
-      if (this.#isExpired(given)) this.#expiredImages.push({ namespace, name });
-      else this.roots.add(node);
+      const until = expiryOf(given);
+      if (this.#isPast(until)) this.#expiredImages.push({ namespace, name });
+      else this.#root(node, 'an image', until);
       const content = nodeOf('content', namespace, text(row, 'digest'));
-      this.#edge(node, content);
+      this.#edge(node, content, 'the target of the image');
       this.#parents.set(node, content);
       this.#labels(node, namespace, given);
     });
@@ -175,11 +170,11 @@ class Graph {
       const parent = textOrUndefined(row, 'parent');
       if (parent !== undefined) {
         const parentNode = nodeOf('snapshot', namespace, `${snapshotter}/${parent}`);
-        this.#edge(node, parentNode);
+        this.#edge(node, parentNode, 'the parent of the snapshot');
         this.#parents.set(node, parentNode);
       }
       // A commit is under way: its caller has yet to hear of it.
-      if (row['intent_key'] !== null) this.roots.add(node);
+      if (row['intent_key'] !== null) this.#root(node, 'a snapshot that is being committed');
       this.#labels(node, namespace, labels(row));
     });
   }
@@ -189,31 +184,54 @@ class Graph {
     await this.#eachRow('containers', columns, ['namespace', 'id'], (row) => {
       const [namespace, snapshotter] = [text(row, 'namespace'), text(row, 'snapshotter')];
       const node = nodeOf('container', namespace, text(row, 'id'));
-      this.roots.add(node);
-      if (snapshotter !== '')
-        this.#edge(node, nodeOf('snapshot', namespace, `${snapshotter}/${text(row, 'snapshot_key')}`));
+      this.#root(node, 'a container');
+      const key = nodeOf('snapshot', namespace, `${snapshotter}/${text(row, 'snapshot_key')}`);
+      if (snapshotter !== '') this.#edge(node, key, 'the root file system of the container');
       this.#labels(node, namespace, labels(row));
     });
     await this.#eachRow('sandboxes', 'namespace, id, labels', ['namespace', 'id'], (row) => {
-      for (const node of labelEdges(text(row, 'namespace'), labels(row), this.#at).references)
-        this.roots.add(node);
+      const namespace = text(row, 'namespace');
+      const sandbox = nodeOf('sandbox', namespace, text(row, 'id'));
+      this.#root(sandbox, 'a sandbox');
+      for (const { node, label } of labelEdges(namespace, labels(row), this.#at, this.#kinds).references)
+        this.#edge(sandbox, node, `label ${label}`);
     });
   }
 
-  #labels(node: GcNode, namespace: string, given: Labels): void {
-    const { isRoot, references, backReferences, conditions, usedAt } = labelEdges(namespace, given, this.#at);
-    // The label means nothing on the other kinds: containers are roots, images live by their name.
-    if (isRoot && (node.startsWith('content ') || node.startsWith('snapshot '))) this.roots.add(node);
-    for (const reference of references) this.#edge(node, reference);
-    for (const parent of backReferences) this.#edge(parent, node);
-    if (conditions.length > 0) this.#conditions.push({ from: node, edges: conditions });
-    if (usedAt !== undefined) this.#usedAt.set(node, usedAt);
+  #loadCollectibles(): void {
+    for (const [{ kind }, objects] of this.#objects)
+      for (const { namespace, id, isRoot, lease, labels: given } of objects) {
+        const node = nodeOf(kind, namespace, id);
+        if (lease !== undefined) this.#edge(nodeOf('lease', namespace, lease), node, 'made under the lease');
+        else if (isRoot) this.#root(node, `a ${kind} in use`);
+        for (const { node: parent, label } of labelEdges(namespace, given, this.#at, this.#kinds)
+          .backReferences)
+          this.#edge(parent, node, `label ${label} of the ${kind}`);
+      }
   }
 
-  #edge(from: GcNode, to: GcNode): void {
+  #labels(node: GcNode, namespace: string, given: Labels): void {
+    const found = labelEdges(namespace, given, this.#at, this.#kinds);
+    // The label means nothing on the other kinds: containers are roots, images live by their name.
+    if (found.isRoot && (node.startsWith('content ') || node.startsWith('snapshot ')))
+      this.#root(node, `label ${gcLabels.root}`);
+    for (const { node: reference, label } of found.references) this.#edge(node, reference, `label ${label}`);
+    for (const { node: parent, label } of found.backReferences)
+      this.#edge(parent, node, `label ${label} of what it keeps`);
+    if (found.conditions.length > 0) this.#conditions.push({ from: node, edges: found.conditions });
+    if (found.usedAt !== undefined) this.#usedAt.set(node, found.usedAt);
+  }
+
+  #root(node: GcNode, why: string, until?: Instant): void {
+    this.roots.add(node);
+    this.#witness?.root(node, why, until);
+  }
+
+  #edge(from: GcNode, to: GcNode, why: string): void {
     const edges = this.#edges.get(from);
     if (edges === undefined) this.#edges.set(from, [to]);
     else edges.push(to);
+    this.#witness?.edge(from, to, why);
   }
 
   #flat(
@@ -226,41 +244,34 @@ class Graph {
     return parent === undefined ? [] : [`${to}${parent.slice(parent.indexOf(' '))}` as GcNode];
   }
 
-  /** A time that does not parse does not expire. */
-  #isExpired(given: Labels): boolean {
-    const expire = labelOf(given, gcLabels.expire);
-    const at = expire === undefined ? undefined : parseInstant(expire);
-    return at !== undefined && at < this.#at;
+  #isPast(until: Instant | undefined): boolean {
+    return until !== undefined && until < this.#at;
   }
 
-  /** Pages rather than a row at a time: an asynchronous step for each row costs more than the row. */
-  async #eachRow(
+  #eachRow(
     table: string,
     columns: string,
     key: readonly string[],
     visit: (row: Row) => void,
-    where = 'TRUE',
+    where?: string,
   ): Promise<void> {
-    const keyColumns = key.join(', ');
-    const marks = key.map(() => '?').join(', ');
-    // Texts of a key are never empty in their first column, so this stands before every row.
-    let after = key.map(() => '');
-    for (;;) {
-      const page = this.#database.read((sql) =>
-        sql.all(
-          `SELECT ${columns} FROM ${table} WHERE (${keyColumns}) > (${marks}) AND ${where}
-           ORDER BY ${keyColumns} LIMIT ${pageRows}`,
-          ...after,
-        ),
-      );
-      for (const row of page) visit(row);
-      const last = page.at(-1);
-      if (last === undefined || page.length < pageRows) return;
-      after = key.map((column) => text(last, column));
-      const pause = this.breathe();
-      if (pause !== undefined) await pause;
-    }
+    return eachRow(this.#reader, { table, columns, key, where }, visit, this.breathe);
   }
 }
 
-const snapshotKey = ['namespace', 'snapshotter', 'key'] as const;
+/** A time that does not parse does not expire. */
+export function expiryOf(given: Labels): Instant | undefined {
+  const expire = labelOf(given, gcLabels.expire);
+  return expire === undefined ? undefined : parseInstant(expire);
+}
+
+function leaseResource(row: Row, isFlat: boolean): GcNode | undefined {
+  const [namespace, type, id] = [text(row, 'namespace'), text(row, 'type'), text(row, 'id')];
+  const kind = (plain: string): string => (isFlat ? `${plain}-flat` : plain);
+  if (type === 'content') return nodeOf(kind('content'), namespace, id);
+  if (type === 'images') return nodeOf(kind('image'), namespace, id);
+  if (type === 'ingests') return nodeOf('ingest', namespace, id);
+  return type.startsWith('snapshots/')
+    ? nodeOf(kind('snapshot'), namespace, `${type.slice('snapshots/'.length)}/${id}`)
+    : undefined;
+}

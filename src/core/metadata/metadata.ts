@@ -11,6 +11,7 @@ import { invalidArgument } from '../../base/errors.ts';
 import { KeyedLock } from '../../base/keyed-lock.ts';
 import type { LocalContentStore } from '../content/local-store.ts';
 import type { EventPublisher } from '../events/event-exchange.ts';
+import type { Collectible } from '../gc/collectible.ts';
 import type { GarbageCollector } from '../gc/garbage-collector.ts';
 import type { Snapshotter } from '../snapshots/snapshotter.ts';
 import { MetadataContainerStore } from './containers.ts';
@@ -46,6 +47,8 @@ export class MetadataStore {
   readonly blobGate = new KeyedLock();
   readonly changes = new Changes();
   readonly events: EventPublisher;
+  /** Of those who keep other objects that collection takes; they add themselves. */
+  readonly collectibles: Collectible[] = [];
   readonly #snapshotters: ReadonlyMap<string, MetadataSnapshotter>;
 
   constructor(

@@ -74,7 +74,7 @@ export class MetadataNamespaceStore implements NamespaceStore {
         throw failedPrecondition(
           `namespace ${JSON.stringify(name)} must be empty, but it still has ${left.join(', ')}`,
         );
-      for (const table of ['lease_resources', 'leases', 'ingests', 'sandboxes'])
+      for (const table of ['lease_resources', 'leases', 'ingests', 'sandboxes', 'mounts'])
         sql.run(`DELETE FROM ${table} WHERE namespace = ?`, name);
       sql.run('DELETE FROM namespaces WHERE name = ?', name);
     });

@@ -7,6 +7,7 @@
  *     ├─ sandboxes/<id>                          runtime, spec, extensions, labels, times
  *     ├─ content/<digest>                        size, labels, times         the bytes are the local store's
  *     ├─ ingests/<ref>                           back end's ref, expected, expiry
+ *     ├─ mounts/<name>                           number, boot, lease, state, active and system mounts, labels, times
  *     ├─ snapshots/<snapshotter>/<key>           back end's key, parent, kind, labels, times, intent of a commit
  *     └─ leases/<id>                             labels, time
  *          └─ lease_resources/<type>/<id>        content, ingests, images, snapshots/<snapshotter>
@@ -66,6 +67,14 @@ export const metadataMigrations: readonly Migration[] = [
     FOREIGN KEY (namespace, lease) REFERENCES leases (namespace, id) ON DELETE CASCADE) STRICT, WITHOUT ROWID;
   CREATE INDEX lease_resources_by_id ON lease_resources (namespace, type, id);
   CREATE TABLE sequences (name TEXT PRIMARY KEY, next INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+  `,
+  `
+  CREATE TABLE mounts (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    namespace TEXT NOT NULL, name TEXT NOT NULL, boot TEXT NOT NULL, lease TEXT, state TEXT NOT NULL,
+    active TEXT NOT NULL, system TEXT NOT NULL, labels TEXT NOT NULL,
+    created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL,
+    UNIQUE (namespace, name)) STRICT;
   `,
 ];
 
