@@ -1,8 +1,9 @@
 /** The containers service over a real socket, with the odd cases as containerd answers them. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { rejectsWith } from '../testing/assertions.ts';
 import { Containers } from '../wire/gen/containerd/services/containers/v1/containers_pb.js';
-import { all, bytes, inside, rejectsWith, ServiceFixture } from './service-fixture.suite.ts';
+import { all, bytes, inside, ServiceFixture } from './service-fixture.suite.ts';
 
 test('containers', async () => {
   await using services = await ServiceFixture.make();

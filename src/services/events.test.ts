@@ -1,15 +1,16 @@
 /** The events services over gRPC and ttrpc. */
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
 import { join } from 'node:path';
+import { test } from 'node:test';
 import { silentLogger } from '../base/logger.ts';
+import { rejectsWith } from '../testing/assertions.ts';
+import { Events } from '../wire/gen/containerd/services/events/v1/events_pb.js';
 import { Events as TtrpcEvents } from '../wire/gen/containerd/services/ttrpc/events/v1/events_pb.js';
 import { connectTtrpc } from '../wire/ttrpc/client.ts';
 import { TtrpcServer } from '../wire/ttrpc/server.ts';
 import { UnixListener } from '../wire/unix-listener.ts';
+import { inside, ServiceFixture, sockets } from './service-fixture.suite.ts';
 import { ttrpcEventsService } from './ttrpc-events.ts';
-import { Events } from '../wire/gen/containerd/services/events/v1/events_pb.js';
-import { inside, rejectsWith, ServiceFixture, sockets } from './service-fixture.suite.ts';
 
 test('events, over gRPC and from shims over ttrpc', async () => {
   await using services = await ServiceFixture.make();

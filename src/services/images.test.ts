@@ -1,8 +1,9 @@
 /** The images service over a real socket, with the odd cases as containerd answers them. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { rejectsWith } from '../testing/assertions.ts';
 import { Images } from '../wire/gen/containerd/services/images/v1/images_pb.js';
-import { absent, hello, inside, rejectsWith, ServiceFixture } from './service-fixture.suite.ts';
+import { absent, hello, inside, ServiceFixture } from './service-fixture.suite.ts';
 
 test('images', async () => {
   await using services = await ServiceFixture.make();

@@ -2,8 +2,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { PluginRecord } from '../core/plugins/graph.ts';
+import { rejectsWith } from '../testing/assertions.ts';
 import { Introspection } from '../wire/gen/containerd/services/introspection/v1/introspection_pb.js';
-import { bytes, plugins, rejectsWith, ServiceFixture } from './service-fixture.suite.ts';
+import { bytes, plugins, ServiceFixture } from './service-fixture.suite.ts';
 
 test('introspection', async () => {
   await using services = await ServiceFixture.make();

@@ -1,8 +1,9 @@
 /** The leases service over a real socket, with the odd cases as containerd answers them. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { rejectsWith } from '../testing/assertions.ts';
 import { Leases } from '../wire/gen/containerd/services/leases/v1/leases_pb.js';
-import { hello, inside, rejectsWith, ServiceFixture } from './service-fixture.suite.ts';
+import { hello, inside, ServiceFixture } from './service-fixture.suite.ts';
 
 test('leases', async () => {
   await using services = await ServiceFixture.make();

@@ -1,8 +1,9 @@
 /** The namespaces service over a real socket, with the odd cases as containerd answers them. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { rejectsWith } from '../testing/assertions.ts';
 import { Namespaces } from '../wire/gen/containerd/services/namespaces/v1/namespace_pb.js';
-import { rejectsWith, ServiceFixture } from './service-fixture.suite.ts';
+import { ServiceFixture } from './service-fixture.suite.ts';
 
 test('namespaces', async () => {
   await using services = await ServiceFixture.make();

@@ -1,8 +1,9 @@
 /** The service of sandbox records over a real socket, with the odd cases as containerd answers them. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { rejectsWith } from '../testing/assertions.ts';
 import { Store } from '../wire/gen/containerd/services/sandbox/v1/sandbox_pb.js';
-import { inside, rejectsWith, ServiceFixture } from './service-fixture.suite.ts';
+import { inside, ServiceFixture } from './service-fixture.suite.ts';
 
 test('sandbox records', async () => {
   await using services = await ServiceFixture.make();

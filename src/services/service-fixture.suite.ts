@@ -1,8 +1,7 @@
 /** The services over a real socket and real metadata, for the tests beside. */
-import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { digestOf } from '../base/digest.ts';
-import { ContainerdError, type ErrorCode, unimplemented } from '../base/errors.ts';
+import { ContainerdError, unimplemented } from '../base/errors.ts';
 import { silentLogger } from '../base/logger.ts';
 import type { Differ } from '../core/diff/differ.ts';
 import { Exchange } from '../core/events/exchange.ts';
@@ -33,14 +32,6 @@ export const sockets = {
   peerCredentials: () => ({ pid: process.pid, uid: process.getuid?.() ?? 0, gid: 0 }),
   sendDatagram: (): void => {},
 };
-
-export const rejectsWith = (promise: Promise<unknown>, code: ErrorCode, message?: RegExp): Promise<void> =>
-  assert.rejects(promise, (error: ContainerdError) => {
-    assert(error instanceof ContainerdError, String(error));
-    assert.equal(error.code, code, error.message);
-    if (message !== undefined) assert.match(error.message, message);
-    return true;
-  });
 
 export async function all<Item>(source: AsyncIterable<Item>): Promise<Item[]> {
   const items: Item[] = [];

@@ -4,10 +4,11 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { ContainerdError, type ErrorCode, notFound } from '../base/errors.ts';
+import { notFound } from '../base/errors.ts';
 import { silentLogger } from '../base/logger.ts';
 import { instantOfMs } from '../base/time.ts';
 import type { ProcessState, TaskManager } from '../core/runtime/task-manager.ts';
+import { rejectsWith } from '../testing/assertions.ts';
 import { Tasks } from '../wire/gen/containerd/services/tasks/v1/tasks_pb.js';
 import { Status } from '../wire/gen/containerd/types/task/task_pb.js';
 import { connectGrpc } from '../wire/grpc/client.ts';
@@ -67,9 +68,6 @@ function recordingManager(asked: unknown[][]): TaskManager {
     Object.entries(answers).map(([name, answer]) => [name, call(name, answer)]),
   ) as unknown as TaskManager;
 }
-
-const rejectsWith = (promise: Promise<unknown>, code: ErrorCode): Promise<void> =>
-  assert.rejects(promise, (error) => error instanceof ContainerdError && error.code === code);
 
 describe('task service', () => {
   const asked: unknown[][] = [];

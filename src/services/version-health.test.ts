@@ -1,9 +1,10 @@
 /** The version and health services over a real socket. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { rejectsWith } from '../testing/assertions.ts';
 import { Version } from '../wire/gen/containerd/services/version/v1/version_pb.js';
 import { Health, HealthCheckResponse_ServingStatus } from '../wire/gen/grpc/health/v1/health_pb.js';
-import { rejectsWith, ServiceFixture } from './service-fixture.suite.ts';
+import { ServiceFixture } from './service-fixture.suite.ts';
 
 test('version and health', async () => {
   await using services = await ServiceFixture.make();

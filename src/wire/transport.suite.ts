@@ -18,6 +18,7 @@ import {
 } from '@bufbuild/protobuf/wkt';
 import { type Context, requireNamespace } from '../base/context.ts';
 import { ContainerdError, type ErrorCode, hasCode, notFound } from '../base/errors.ts';
+import { rejectsWith } from '../testing/assertions.ts';
 import type { InFlightCall } from './in-flight.ts';
 import { type Client, type Connection, type ServedService, serve } from './service.ts';
 import { type Accepted, type ConnectionSource, UnixListener } from './unix-listener.ts';
@@ -192,14 +193,6 @@ class RecordingSource implements ConnectionSource {
     });
   }
 }
-
-const rejectsWith = (promise: Promise<unknown>, code: ErrorCode, message?: RegExp): Promise<void> =>
-  assert.rejects(promise, (error: ContainerdError) => {
-    assert(error instanceof ContainerdError, String(error));
-    assert.equal(error.code, code, error.message);
-    if (message !== undefined) assert.match(error.message, message);
-    return true;
-  });
 
 async function collect(source: AsyncIterable<{ value: Uint8Array }>): Promise<string[]> {
   const out: string[] = [];

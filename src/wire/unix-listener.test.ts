@@ -6,21 +6,13 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { ContainerdError, type ErrorCode } from '../base/errors.ts';
 import { silentLogger } from '../base/logger.ts';
+import { rejectsWith } from '../testing/assertions.ts';
 import { TtrpcServer } from './ttrpc/server.ts';
 import { UnixListener } from './unix-listener.ts';
 
 const us = { pid: process.pid, uid: process.getuid?.() ?? 0, gid: 0 };
 const sockets = { peerCredentials: () => us, sendDatagram: (): void => {} };
-
-const rejectsWith = (promise: Promise<unknown>, code: ErrorCode, message: RegExp): Promise<void> =>
-  assert.rejects(promise, (error: ContainerdError) => {
-    assert(error instanceof ContainerdError, String(error));
-    assert.equal(error.code, code);
-    assert.match(error.message, message);
-    return true;
-  });
 
 describe('unix listener', () => {
   let dir: string;

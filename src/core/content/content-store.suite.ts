@@ -8,8 +8,9 @@ import { describe, test } from 'node:test';
 import * as fc from 'fast-check';
 import type { NamespacedContext } from '../../base/context.ts';
 import { type Digest, digestOf } from '../../base/digest.ts';
-import { type ErrorCode, hasCode } from '../../base/errors.ts';
+import { hasCode } from '../../base/errors.ts';
 import { parseIngestRef } from '../../base/identifiers.ts';
+import { rejectsWith } from '../../testing/assertions.ts';
 import type { CommitOptions, ContentStore } from './content-store.ts';
 
 export interface ContentStoreUnderTest extends AsyncDisposable {
@@ -18,12 +19,6 @@ export interface ContentStoreUnderTest extends AsyncDisposable {
   readonly ctx: NamespacedContext;
   readonly otherCtx: NamespacedContext;
 }
-
-const rejectsWith = (code: ErrorCode, work: Promise<unknown>): Promise<void> =>
-  assert.rejects(
-    work,
-    (error) => hasCode(error, code) || assert.fail(`expected ${code}, got ${String(error)}`),
-  );
 
 export async function putContent(
   store: ContentStore,
@@ -81,20 +76,20 @@ export function contentStoreSuite(name: string, makeStore: () => Promise<Content
       await using made = await makeStore();
       const { store, ctx } = made;
       const absent = digestOf('absent');
-      await rejectsWith('NotFound', store.info(ctx, absent));
-      await rejectsWith('NotFound', store.update(ctx, { digest: absent, labels: {} }, []));
-      await rejectsWith('NotFound', store.delete(ctx, absent));
-      await rejectsWith('NotFound', store.open(ctx, absent));
-      await rejectsWith('NotFound', store.status(ctx, ref));
-      await rejectsWith('NotFound', store.abort(ctx, ref));
+      await rejectsWith(store.info(ctx, absent), 'NotFound');
+      await rejectsWith(store.update(ctx, { digest: absent, labels: {} }, []), 'NotFound');
+      await rejectsWith(store.delete(ctx, absent), 'NotFound');
+      await rejectsWith(store.open(ctx, absent), 'NotFound');
+      await rejectsWith(store.status(ctx, ref), 'NotFound');
+      await rejectsWith(store.abort(ctx, ref), 'NotFound');
     });
 
     test('a namespace does not see what another has', async () => {
       await using made = await makeStore();
       const { store, ctx, otherCtx } = made;
       const digest = await putContent(store, ctx, hello);
-      await rejectsWith('NotFound', store.info(otherCtx, digest));
-      await rejectsWith('NotFound', store.open(otherCtx, digest));
+      await rejectsWith(store.info(otherCtx, digest), 'NotFound');
+      await rejectsWith(store.open(otherCtx, digest), 'NotFound');
       assert.deepEqual(await Array.fromAsync(store.list(otherCtx, [])), []);
       assert.equal(await putContent(store, otherCtx, hello), digest);
       await store.delete(ctx, digest);
@@ -107,9 +102,9 @@ export function contentStoreSuite(name: string, makeStore: () => Promise<Content
       const digest = await putContent(store, ctx, hello);
       await using writer = await store.writer(ctx, { ref });
       await writer.write(hello);
-      await rejectsWith('AlreadyExists', writer.commit(ctx, {}));
-      await rejectsWith('NotFound', store.status(ctx, ref));
-      await rejectsWith('AlreadyExists', store.writer(ctx, { ref, expected: digest }));
+      await rejectsWith(writer.commit(ctx, {}), 'AlreadyExists');
+      await rejectsWith(store.status(ctx, ref), 'NotFound');
+      await rejectsWith(store.writer(ctx, { ref, expected: digest }), 'AlreadyExists');
     });
 
     test('a wrong size or digest is FailedPrecondition, and the bytes stay for a resume', async () => {
@@ -118,8 +113,8 @@ export function contentStoreSuite(name: string, makeStore: () => Promise<Content
       for (const options of [{ sizeBytes: 4 }, { expected: digestOf('other') }] as const) {
         await using writer = await store.writer(ctx, { ref });
         if (writer.status().offsetBytes === 0) await writer.write(hello);
-        await rejectsWith('FailedPrecondition', writer.commit(ctx, options));
-        await rejectsWith('NotFound', store.info(ctx, digestOf(hello)));
+        await rejectsWith(writer.commit(ctx, options), 'FailedPrecondition');
+        await rejectsWith(store.info(ctx, digestOf(hello)), 'NotFound');
       }
       assert.equal((await store.status(ctx, ref)).offsetBytes, 5);
       await using writer = await store.writer(ctx, { ref });
@@ -137,7 +132,7 @@ export function contentStoreSuite(name: string, makeStore: () => Promise<Content
           store.writer(ctx, { ref }),
           /^ContainerdError: ref a ref\/with:anything ✓ locked for /,
         );
-        await rejectsWith('Unavailable', store.writer(ctx, { ref }));
+        await rejectsWith(store.writer(ctx, { ref }), 'Unavailable');
         await using other = await store.writer(otherCtx, { ref });
         assert.equal(other.status().offsetBytes, 0);
       }
@@ -158,7 +153,7 @@ export function contentStoreSuite(name: string, makeStore: () => Promise<Content
       await using writer = await store.writer(ctx, { ref, totalBytes: 8 });
       assert.deepEqual([writer.status().offsetBytes, writer.status().totalBytes], [0, 8]);
       await writer.write(hello);
-      await rejectsWith('InvalidArgument', writer.truncate(2));
+      await rejectsWith(writer.truncate(2), 'InvalidArgument');
       await writer.truncate(0);
       assert.equal(writer.digest(), digestOf(''));
       await writer.write(Buffer.from('again'));
@@ -177,7 +172,7 @@ export function contentStoreSuite(name: string, makeStore: () => Promise<Content
       assert.deepEqual((await refs([])).toSorted(), ['one', 'two']);
       assert.deepEqual(await refs(['ref==one']), ['one']);
       assert.deepEqual(await refs(['ref~=^t']), ['two']);
-      await rejectsWith('InvalidArgument', refs(['ref==']));
+      await rejectsWith(refs(['ref==']), 'InvalidArgument');
       assert.deepEqual(await store.listStatuses(otherCtx, []), []);
       await store.abort(ctx, parseIngestRef('one'));
       assert.deepEqual(await refs([]), ['two']);
@@ -193,10 +188,10 @@ export function contentStoreSuite(name: string, makeStore: () => Promise<Content
       assert.deepEqual(await update({ a: '' }, ['labels.a']), { 'b.c/d': '3' });
       assert.deepEqual(await update({ z: '1' }, ['labels']), { z: '1' });
       assert.deepEqual(await update({ y: '1' }, []), { y: '1' });
-      await rejectsWith('InvalidArgument', store.update(ctx, { digest, labels: {} }, ['size']));
+      await rejectsWith(store.update(ctx, { digest, labels: {} }, ['size']), 'InvalidArgument');
       await rejectsWith(
-        'InvalidArgument',
         store.update(ctx, { digest, labels: { k: 'v'.repeat(4096) } }, []),
+        'InvalidArgument',
       );
       assert.deepEqual((await store.info(ctx, digest)).labels, { y: '1' });
     });

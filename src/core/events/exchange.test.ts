@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { background, type NamespacedContext, withNamespace, withSignal } from '../../base/context.ts';
-import { ContainerdError, type ErrorCode } from '../../base/errors.ts';
+import { ContainerdError } from '../../base/errors.ts';
 import { parseNamespace } from '../../base/identifiers.ts';
 import { silentLogger } from '../../base/logger.ts';
 import { instantOfMs } from '../../base/time.ts';
+import { rejectsWith } from '../../testing/assertions.ts';
 import { packAny } from '../../wire/any.ts';
 import { ContainerCreateSchema } from '../../wire/gen/containerd/events/container_pb.js';
 import { TaskExitSchema, TaskIOSchema } from '../../wire/gen/containerd/events/task_pb.js';
@@ -15,9 +16,6 @@ const nobody = background(silentLogger);
 const ctx = withNamespace(nobody, parseNamespace('default'));
 const other = withNamespace(nobody, parseNamespace('k8s.io'));
 const exit = packAny(TaskExitSchema, { containerId: 'c1', id: 'c1', pid: 7 });
-
-const rejectsWith = (promise: Promise<unknown>, code: ErrorCode): Promise<void> =>
-  assert.rejects(promise, (error) => error instanceof ContainerdError && error.code === code);
 
 /** The topics that arrive until a closing event does. */
 async function topics(

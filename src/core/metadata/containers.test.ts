@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { parseContainerId } from '../../base/identifiers.ts';
+import { rejectsWith } from '../../testing/assertions.ts';
 import {
   ContainerCreateSchema,
   ContainerUpdateSchema,
 } from '../../wire/gen/containerd/events/container_pb.js';
-import { lastEvent, newContainer, rejectsWith, spec } from './samples.suite.ts';
+import { lastEvent, newContainer, spec } from './samples.suite.ts';
 import { StoreFixture } from './store-fixture.suite.ts';
 
 describe('containers', () => {
@@ -27,7 +28,7 @@ describe('containers', () => {
     const event = lastEvent(fixture, ContainerCreateSchema);
     assert.deepEqual([event.id, event.image, event.runtime?.name], ['c', 'img', 'io.containerd.runc.v2']);
     assert.equal(event.runtime?.options?.typeUrl, 'o');
-    await rejectsWith('AlreadyExists', containers.create(fixture.ctx, newContainer('c')));
+    await rejectsWith(containers.create(fixture.ctx, newContainer('c')), 'AlreadyExists');
   });
 
   test('need a runtime, a spec, and a snapshotter for a key', async () => {
@@ -39,7 +40,7 @@ describe('containers', () => {
       { snapshotter: '' },
       { extensions: { '': spec } },
     ])
-      await rejectsWith('InvalidArgument', containers.create(fixture.ctx, newContainer('c', wrong)));
+      await rejectsWith(containers.create(fixture.ctx, newContainer('c', wrong)), 'InvalidArgument');
   });
 
   test('change by mask, and without one only what may change', async () => {
@@ -63,13 +64,13 @@ describe('containers', () => {
     assert.equal(lastEvent(fixture, ContainerUpdateSchema).snapshotKey, 'new');
     const all = await containers.update(fixture.ctx, given, []);
     assert.deepEqual([all.image, all.labels], ['other', { b: '2' }]);
-    await rejectsWith('InvalidArgument', containers.update(fixture.ctx, { ...given, snapshotter: 'n' }, []));
-    await rejectsWith('InvalidArgument', containers.update(fixture.ctx, given, ['runtime']));
+    await rejectsWith(containers.update(fixture.ctx, { ...given, snapshotter: 'n' }, []), 'InvalidArgument');
+    await rejectsWith(containers.update(fixture.ctx, given, ['runtime']), 'InvalidArgument');
     await rejectsWith(
-      'InvalidArgument',
       containers.update(fixture.ctx, { ...given, spec: undefined }, ['spec']),
+      'InvalidArgument',
     );
-    await rejectsWith('NotFound', containers.update(fixture.ctx, newContainer('absent'), []));
+    await rejectsWith(containers.update(fixture.ctx, newContainer('absent'), []), 'NotFound');
   });
 
   test('filter, and delete', async () => {
@@ -82,7 +83,7 @@ describe('containers', () => {
     assert.deepEqual(await ids('runtime.name==io.containerd.runc.v2,id!=a'), ['b']);
     await containers.delete(fixture.ctx, parseContainerId('a'));
     assert.deepEqual(await ids(), ['b']);
-    await rejectsWith('NotFound', containers.delete(fixture.ctx, parseContainerId('a')));
+    await rejectsWith(containers.delete(fixture.ctx, parseContainerId('a')), 'NotFound');
     assert.equal(fixture.events.topics().at(-1), '/containers/delete');
   });
 });

@@ -4,10 +4,11 @@ import { withLease } from '../../base/context.ts';
 import { digestOf } from '../../base/digest.ts';
 import { silentLogger } from '../../base/logger.ts';
 import { instantOfNs } from '../../base/time.ts';
+import { rejectsWith } from '../../testing/assertions.ts';
 import { ImageUpdateSchema } from '../../wire/gen/containerd/events/image_pb.js';
 import { putContent } from '../content/content-store.suite.ts';
 import { defaultGcThresholds, GcScheduler } from '../gc/scheduler.ts';
-import { digest, lastEvent, newImage, rejectsWith } from './samples.suite.ts';
+import { digest, lastEvent, newImage } from './samples.suite.ts';
 import { StoreFixture } from './store-fixture.suite.ts';
 
 describe('images', () => {
@@ -20,8 +21,8 @@ describe('images', () => {
       newImage('x:1', { target, labels: { k: 'v', gone: '' } }),
     );
     assert.deepEqual(await images.get(fixture.ctx, created.name), { ...created, target, labels: { k: 'v' } });
-    await rejectsWith('NotFound', images.get(fixture.within('other'), created.name));
-    await rejectsWith('AlreadyExists', images.create(fixture.ctx, newImage('x:1')));
+    await rejectsWith(images.get(fixture.within('other'), created.name), 'NotFound');
+    await rejectsWith(images.create(fixture.ctx, newImage('x:1')), 'AlreadyExists');
     assert.deepEqual(fixture.events.topics(), ['/images/create']);
     const at = instantOfNs(1_000_000_001n);
     const dated = await images.create(fixture.ctx, newImage('y', { at }));
@@ -33,16 +34,16 @@ describe('images', () => {
     const { images } = fixture.store;
     const target = { mediaType: 'm', digest, sizeBytes: 1 };
     await rejectsWith(
-      'InvalidArgument',
       images.create(fixture.ctx, newImage('x', { target: { ...target, sizeBytes: 0 } })),
+      'InvalidArgument',
     );
     await rejectsWith(
-      'InvalidArgument',
       images.create(fixture.ctx, newImage('x', { target: { ...target, mediaType: '' } })),
+      'InvalidArgument',
     );
     await rejectsWith(
-      'InvalidArgument',
       images.create(fixture.ctx, newImage('x', { labels: { k: 'v'.repeat(5000) } })),
+      'InvalidArgument',
     );
     assert.deepEqual(await images.list(fixture.ctx, []), []);
     assert.deepEqual(fixture.events.published, []);
@@ -65,8 +66,8 @@ describe('images', () => {
     assert.deepEqual(lastEvent(fixture, ImageUpdateSchema).labels, { a: '1', 'b.c': '4' });
     assert.deepEqual((await images.update(fixture.ctx, given, ['target'])).target, other);
     assert.deepEqual((await images.update(fixture.ctx, given, [])).labels, given.labels);
-    await rejectsWith('InvalidArgument', images.update(fixture.ctx, given, ['name']));
-    await rejectsWith('NotFound', images.update(fixture.ctx, newImage('absent'), []));
+    await rejectsWith(images.update(fixture.ctx, given, ['name']), 'InvalidArgument');
+    await rejectsWith(images.update(fixture.ctx, newImage('absent'), []), 'NotFound');
   });
 
   test('delete only while the target is still the target; sync waits for a collection', async () => {
@@ -74,15 +75,15 @@ describe('images', () => {
     const { images, content } = fixture.store;
     const stored = await putContent(content, fixture.ctx, Buffer.from('x'));
     const { name } = await images.create(fixture.ctx, newImage('x'));
-    await rejectsWith('NotFound', images.delete(fixture.ctx, name, { target: digestOf('other') }));
+    await rejectsWith(images.delete(fixture.ctx, name, { target: digestOf('other') }), 'NotFound');
     await using scheduler = new GcScheduler(
       { runner: fixture.collector, log: silentLogger },
       defaultGcThresholds,
     );
     fixture.store.useCollector(scheduler);
     await images.delete(fixture.ctx, name, { target: stored, sync: true });
-    await rejectsWith('NotFound', content.info(fixture.ctx, stored));
-    await rejectsWith('NotFound', images.delete(fixture.ctx, name, {}));
+    await rejectsWith(content.info(fixture.ctx, stored), 'NotFound');
+    await rejectsWith(images.delete(fixture.ctx, name, {}), 'NotFound');
   });
 
   test('filter by name, target, label and annotation', async () => {
@@ -98,7 +99,7 @@ describe('images', () => {
     assert.deepEqual(await names(`target.digest==${digest}`), ['one']);
     assert.deepEqual(await names('annotations.a.b'), ['two']);
     assert.deepEqual(await names('labels.k!=v'), ['two']);
-    await rejectsWith('InvalidArgument', names('name='));
+    await rejectsWith(names('name='), 'InvalidArgument');
   });
 
   test('one that expires joins the lease it is made under', async () => {

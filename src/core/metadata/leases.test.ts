@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { type ErrorCode } from '../../base/errors.ts';
 import { parseLeaseId } from '../../base/identifiers.ts';
-import { digest, rejectsWith } from './samples.suite.ts';
+import { rejectsWith } from '../../testing/assertions.ts';
+import { digest } from './samples.suite.ts';
 import { StoreFixture } from './store-fixture.suite.ts';
 
 describe('leases', () => {
@@ -10,7 +11,7 @@ describe('leases', () => {
     await using fixture = await StoreFixture.make();
     const { leases } = fixture.store;
     const { id } = await leases.create(fixture.ctx, { id: parseLeaseId('l'), labels: { a: 'b' } });
-    await rejectsWith('AlreadyExists', leases.create(fixture.ctx, { id, labels: {} }));
+    await rejectsWith(leases.create(fixture.ctx, { id, labels: {} }), 'AlreadyExists');
     const resources = [
       { type: 'content', id: digest },
       { type: 'images', id: 'i' },
@@ -30,10 +31,10 @@ describe('leases', () => {
       ['streams', 'k', 'Unimplemented'],
     ];
     for (const [type, resource, code] of wrong)
-      await rejectsWith(code, leases.addResource(fixture.ctx, id, { type, id: resource }));
+      await rejectsWith(leases.addResource(fixture.ctx, id, { type, id: resource }), code);
     await rejectsWith(
-      'NotFound',
       leases.addResource(fixture.ctx, parseLeaseId('absent'), { type: 'images', id: 'i' }),
+      'NotFound',
     );
   });
 
@@ -47,9 +48,9 @@ describe('leases', () => {
     assert.deepEqual(await leases.list(fixture.ctx, [`id==${two.id}`]), [two]);
     await leases.addResource(fixture.ctx, one.id, { type: 'images', id: 'i' });
     await leases.delete(fixture.ctx, one.id, {});
-    await rejectsWith('NotFound', leases.listResources(fixture.ctx, one.id));
+    await rejectsWith(leases.listResources(fixture.ctx, one.id), 'NotFound');
     await leases.create(fixture.ctx, { id: one.id, labels: {} });
     assert.deepEqual(await leases.listResources(fixture.ctx, one.id), []);
-    await rejectsWith('FailedPrecondition', leases.delete(fixture.ctx, two.id, { sync: true }));
+    await rejectsWith(leases.delete(fixture.ctx, two.id, { sync: true }), 'FailedPrecondition');
   });
 });

@@ -10,8 +10,9 @@ import {
   parseSandboxId,
   parseSnapshotKey,
 } from '../../base/identifiers.ts';
+import { rejectsWith } from '../../testing/assertions.ts';
 import { putContent } from '../content/content-store.suite.ts';
-import { newContainer, newImage, rejectsWith } from './samples.suite.ts';
+import { newContainer, newImage } from './samples.suite.ts';
 import { StoreFixture } from './store-fixture.suite.ts';
 
 describe('namespaces', () => {
@@ -23,7 +24,7 @@ describe('namespaces', () => {
     assert.deepEqual(await namespaces.list(fixture.ctx), []);
     await images.create(fixture.ctx, newImage('x'));
     assert.deepEqual(await namespaces.list(fixture.ctx), [{ name, labels: {} }]);
-    await rejectsWith('AlreadyExists', namespaces.create(fixture.ctx, { name, labels: {} }));
+    await rejectsWith(namespaces.create(fixture.ctx, { name, labels: {} }), 'AlreadyExists');
   });
 
   test('labels change one by one, or all', async () => {
@@ -35,8 +36,8 @@ describe('namespaces', () => {
       (await namespaces.update(fixture.ctx, { name, labels }, paths)).labels;
     assert.deepEqual(await update({ 'b.c': '3' }, ['labels.b.c', 'labels.a']), { 'b.c': '3' });
     assert.deepEqual(await update({ z: '9' }, []), { z: '9' });
-    await rejectsWith('InvalidArgument', update({}, ['labels']));
-    await rejectsWith('InvalidArgument', update({}, ['name']));
+    await rejectsWith(update({}, ['labels']), 'InvalidArgument');
+    await rejectsWith(update({}, ['name']), 'InvalidArgument');
     assert.equal(fixture.events.published.at(-1)?.namespace, 'n');
   });
 
@@ -44,7 +45,7 @@ describe('namespaces', () => {
     await using fixture = await StoreFixture.make();
     const { namespaces, images, content, containers, leases, sandboxes } = fixture.store;
     const name = parseNamespace('default');
-    await rejectsWith('NotFound', namespaces.delete(fixture.ctx, name));
+    await rejectsWith(namespaces.delete(fixture.ctx, name), 'NotFound');
     await images.create(fixture.ctx, newImage('x'));
     await putContent(content, fixture.ctx, Buffer.from('x'));
     await containers.create(fixture.ctx, newContainer('c'));

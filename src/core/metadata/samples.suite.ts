@@ -3,17 +3,10 @@ import assert from 'node:assert/strict';
 import { fromBinary, type Message } from '@bufbuild/protobuf';
 import type { GenMessage } from '@bufbuild/protobuf/codegenv2';
 import { digestOf } from '../../base/digest.ts';
-import { type ErrorCode, hasCode } from '../../base/errors.ts';
 import { parseContainerId, parseImageName } from '../../base/identifiers.ts';
 import type { NewContainer } from '../containers/container-store.ts';
 import type { NewImage } from '../images/image-store.ts';
 import type { StoreFixture } from './store-fixture.suite.ts';
-
-export const rejectsWith = (code: ErrorCode, work: Promise<unknown>): Promise<void> =>
-  assert.rejects(
-    work,
-    (error) => hasCode(error, code) || assert.fail(`expected ${code}, got ${String(error)}`),
-  );
 
 export function lastEvent<Shape extends Message>(fixture: StoreFixture, schema: GenMessage<Shape>): Shape {
   const event = fixture.events.published.at(-1)?.event;

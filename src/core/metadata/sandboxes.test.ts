@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { parseSandboxId } from '../../base/identifiers.ts';
+import { rejectsWith } from '../../testing/assertions.ts';
 import { type NewSandbox } from '../sandboxes/sandbox-store.ts';
-import { rejectsWith, spec } from './samples.suite.ts';
+import { spec } from './samples.suite.ts';
 import { StoreFixture } from './store-fixture.suite.ts';
 
 describe('sandboxes', () => {
@@ -19,15 +20,15 @@ describe('sandboxes', () => {
     await using fixture = await StoreFixture.make();
     const { sandboxes } = fixture.store;
     await sandboxes.create(fixture.ctx, sandbox);
-    await rejectsWith('AlreadyExists', sandboxes.create(fixture.ctx, sandbox));
+    await rejectsWith(sandboxes.create(fixture.ctx, sandbox), 'AlreadyExists');
     const given = { ...sandbox, labels: { b: '2' }, extensions: {}, runtime: { name: 'r2', options: spec } };
     const updated = await sandboxes.update(fixture.ctx, given, ['labels.b', 'runtime']);
     assert.deepEqual([updated.labels, updated.runtime.name], [{ a: '1', b: '2' }, 'r2']);
     assert.deepEqual(Object.keys((await sandboxes.update(fixture.ctx, given, [])).extensions), []);
-    await rejectsWith('InvalidArgument', sandboxes.update(fixture.ctx, given, ['sandboxer']));
+    await rejectsWith(sandboxes.update(fixture.ctx, given, ['sandboxer']), 'InvalidArgument');
     assert.equal((await sandboxes.list(fixture.ctx, ['labels.b==2'])).length, 1);
     await sandboxes.delete(fixture.ctx, sandbox.id);
-    await rejectsWith('NotFound', sandboxes.get(fixture.ctx, sandbox.id));
+    await rejectsWith(sandboxes.get(fixture.ctx, sandbox.id), 'NotFound');
     assert.deepEqual(fixture.events.published, []);
   });
 });

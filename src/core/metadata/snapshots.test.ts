@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { withLease } from '../../base/context.ts';
-import { type ErrorCode, hasCode, unavailable } from '../../base/errors.ts';
+import { hasCode, unavailable } from '../../base/errors.ts';
 import { parseLeaseId, parseSnapshotKey } from '../../base/identifiers.ts';
+import { rejectsWith } from '../../testing/assertions.ts';
 import type { SnapshotInfo } from '../snapshots/snapshotter.ts';
 import { Database } from './database.ts';
 import { metadataMigrations } from './schema.ts';
@@ -11,12 +12,6 @@ import type { MetadataSnapshotter } from './snapshots.ts';
 import { StoreFixture } from './store-fixture.suite.ts';
 
 const key = parseSnapshotKey;
-const rejectsWith = (code: ErrorCode, work: Promise<unknown>): Promise<void> =>
-  assert.rejects(
-    work,
-    (error) => hasCode(error, code) || assert.fail(`expected ${code}, got ${String(error)}`),
-  );
-
 async function make(): Promise<
   { fixture: StoreFixture; snapshotter: MetadataSnapshotter } & AsyncDisposable
 > {
@@ -49,14 +44,14 @@ describe('namespaced snapshots', () => {
     await snapshotter.commit(ctx, key('base'), key('work'), { labels: { b: '3' } });
     const base = await snapshotter.stat(ctx, key('base'));
     assert.deepEqual([base.kind, base.labels], ['committed', { b: '3' }]);
-    await rejectsWith('NotFound', snapshotter.stat(ctx, key('work')));
-    await rejectsWith('FailedPrecondition', snapshotter.mounts(ctx, key('base')));
+    await rejectsWith(snapshotter.stat(ctx, key('work')), 'NotFound');
+    await rejectsWith(snapshotter.mounts(ctx, key('base')), 'FailedPrecondition');
     await snapshotter.view(ctx, key('view'), { parent: key('base') });
-    await rejectsWith('FailedPrecondition', snapshotter.commit(ctx, key('x'), key('view'), {}));
-    await rejectsWith('FailedPrecondition', snapshotter.remove(ctx, key('base')));
+    await rejectsWith(snapshotter.commit(ctx, key('x'), key('view'), {}), 'FailedPrecondition');
+    await rejectsWith(snapshotter.remove(ctx, key('base')), 'FailedPrecondition');
     await snapshotter.remove(ctx, key('view'));
     await snapshotter.remove(ctx, key('base'));
-    await rejectsWith('NotFound', snapshotter.remove(ctx, key('base')));
+    await rejectsWith(snapshotter.remove(ctx, key('base')), 'NotFound');
     assert.deepEqual(fixture.events.topics(), [
       '/snapshot/prepare',
       '/snapshot/commit',
@@ -85,13 +80,13 @@ describe('namespaced snapshots', () => {
     const { fixture, snapshotter } = made;
     const { ctx } = fixture;
     await snapshotter.prepare(ctx, key('k'), {});
-    await rejectsWith('AlreadyExists', snapshotter.view(ctx, key('k'), {}));
+    await rejectsWith(snapshotter.view(ctx, key('k'), {}), 'AlreadyExists');
     await snapshotter.prepare(fixture.within('other'), key('k'), {});
-    await rejectsWith('NotFound', snapshotter.prepare(ctx, key('n'), { parent: key('absent') }));
-    await rejectsWith('InvalidArgument', snapshotter.prepare(ctx, key('n'), { parent: key('k') }));
+    await rejectsWith(snapshotter.prepare(ctx, key('n'), { parent: key('absent') }), 'NotFound');
+    await rejectsWith(snapshotter.prepare(ctx, key('n'), { parent: key('k') }), 'InvalidArgument');
     await rejectsWith(
-      'InvalidArgument',
       Promise.resolve().then(() => fixture.store.snapshotter('absent')),
+      'InvalidArgument',
     );
     assert.equal(fixture.backend.keys().length, 2);
   });
@@ -121,10 +116,10 @@ describe('namespaced snapshots', () => {
     assert.deepEqual(await snapshotter.usage(ctx, key('B')), { sizeBytes: 1, inodes: 1 });
     await snapshotter.prepare(ctx, key('c'), { parent: key('B') });
     await rejectsWith(
-      'FailedPrecondition',
       snapshotter.commit(ctx, key('C'), key('c'), { parent: key('A') }),
+      'FailedPrecondition',
     );
-    await rejectsWith('FailedPrecondition', snapshotter.remove(ctx, key('A')));
+    await rejectsWith(snapshotter.remove(ctx, key('A')), 'FailedPrecondition');
   });
 
   test('leases record what is prepared, and follow a commit', async () => {
@@ -141,8 +136,8 @@ describe('namespaced snapshots', () => {
       { type: 'snapshots/records', id: 'A' },
     ]);
     await rejectsWith(
-      'NotFound',
       snapshotter.prepare(withLease(fixture.ctx, parseLeaseId('no')), key('b'), {}),
+      'NotFound',
     );
     assert.equal(fixture.backend.keys().length, 1);
   });
@@ -164,11 +159,11 @@ describe('namespaced snapshots', () => {
     await using made = await make();
     const { fixture, snapshotter } = made;
     fixture.backend.failures.set('prepare', unavailable('no'));
-    await rejectsWith('Unavailable', snapshotter.prepare(fixture.ctx, key('a'), {}));
+    await rejectsWith(snapshotter.prepare(fixture.ctx, key('a'), {}), 'Unavailable');
     assert.deepEqual(await list(fixture), []);
     await snapshotter.prepare(fixture.ctx, key('a'), {});
     fixture.backend.failures.set('commit', unavailable('no'));
-    await rejectsWith('Unavailable', snapshotter.commit(fixture.ctx, key('A'), key('a'), {}));
+    await rejectsWith(snapshotter.commit(fixture.ctx, key('A'), key('a'), {}), 'Unavailable');
     assert.equal((await snapshotter.stat(fixture.ctx, key('a'))).kind, 'active');
     await snapshotter.commit(fixture.ctx, key('A'), key('a'), {});
   });
@@ -194,15 +189,15 @@ describe('remote snapshots', () => {
       });
     };
     await rejectsWith(
-      'AlreadyExists',
       snapshotter.prepare(withLease(ctx, id), key('extract'), { labels: target }),
+      'AlreadyExists',
     );
     const found = await snapshotter.stat(ctx, key('target'));
     assert.deepEqual([found.kind, found.labels], ['committed', target]);
     assert.deepEqual(await fixture.store.leases.listResources(ctx, id), [
       { type: 'snapshots/records', id: 'target' },
     ]);
-    await rejectsWith('AlreadyExists', snapshotter.prepare(ctx, key('extract'), { labels: target }));
+    await rejectsWith(snapshotter.prepare(ctx, key('extract'), { labels: target }), 'AlreadyExists');
     await fixture.collector.run(ctx);
     assert.deepEqual(backend.keys(), ['remote']);
   });
@@ -241,7 +236,7 @@ describe('a commit that a crash cut', () => {
     const snapshotter = after.store.snapshotter('records');
     const info = await snapshotter.stat(after.ctx, key('A'));
     assert.deepEqual([info.kind, info.labels, info.parent], ['committed', { l: '1' }, 'base']);
-    await rejectsWith('NotFound', snapshotter.stat(after.ctx, key('a')));
+    await rejectsWith(snapshotter.stat(after.ctx, key('a')), 'NotFound');
   });
 
   test('before the back end did it: it never was', async () => {

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
 import { parseImageName, parseLeaseId } from '../../base/identifiers.ts';
-import { newImage, rejectsWith } from './samples.suite.ts';
+import { rejectsWith } from '../../testing/assertions.ts';
+import { newImage } from './samples.suite.ts';
 import { StoreFixture } from './store-fixture.suite.ts';
 
 test('images, leases and labels answer as plain maps would, whatever the order of calls', async () => {
@@ -40,13 +41,13 @@ test('images, leases and labels answer as plain maps would, whatever the order o
         const { store, ctx } = fixture;
         if (step.kind === 'create') {
           const work = store.images.create(ctx, newImage(step.name, { labels: step.labels }));
-          if (images.has(step.name)) await rejectsWith('AlreadyExists', work);
+          if (images.has(step.name)) await rejectsWith(work, 'AlreadyExists');
           else images.set(step.name, (await work, clean(step.labels)));
         } else if (step.kind === 'replace' || step.kind === 'set') {
           const paths = step.kind === 'set' ? [`labels.${step.key}`] : ['labels'];
           const work = store.images.update(ctx, newImage(step.name, { labels: step.labels }), paths);
           const current = images.get(step.name);
-          if (current === undefined) await rejectsWith('NotFound', work);
+          if (current === undefined) await rejectsWith(work, 'NotFound');
           else {
             await work;
             if (step.kind === 'replace') images.set(step.name, clean(step.labels));
@@ -59,15 +60,15 @@ test('images, leases and labels answer as plain maps would, whatever the order o
         } else if (step.kind === 'delete') {
           const work = store.images.delete(ctx, name, {});
           if (images.delete(step.name)) await work;
-          else await rejectsWith('NotFound', work);
+          else await rejectsWith(work, 'NotFound');
         } else if (step.kind === 'lease') {
           const work = store.leases.create(ctx, { id, labels: {} });
-          if (leased.has(step.name)) await rejectsWith('AlreadyExists', work);
+          if (leased.has(step.name)) await rejectsWith(work, 'AlreadyExists');
           else leased.add((await work, step.name));
         } else if (step.kind === 'unlease') {
           const work = store.leases.delete(ctx, id, {});
           if (leased.delete(step.name)) await work;
-          else await rejectsWith('NotFound', work);
+          else await rejectsWith(work, 'NotFound');
         } else {
           fixture.close();
           fixture = StoreFixture.reopen(first.directory);
