@@ -9,7 +9,7 @@ import type { Namespace, SnapshotKey } from '../../base/identifiers.ts';
 import { KeyedLock } from '../../base/keyed-lock.ts';
 import { checkLabels, withoutEmptyLabels } from '../../base/labels.ts';
 import { SnapshotCommitSchema } from '../../wire/gen/containerd/events/snapshot_pb.js';
-import type { PrepareOptions } from '../snapshots/snapshotter.ts';
+import type { CommitOptions } from '../snapshots/snapshotter.ts';
 import { text, textOrUndefined } from './columns.ts';
 import type { Row, Sql } from './database.ts';
 import {
@@ -39,7 +39,7 @@ export class SnapshotCommits {
   }
 
   /** Errors: those of Snapshotter.commit. */
-  async commit(ctx: Context, name: SnapshotKey, key: SnapshotKey, options: PrepareOptions): Promise<void> {
+  async commit(ctx: Context, name: SnapshotKey, key: SnapshotKey, options: CommitOptions): Promise<void> {
     const namespaced = requireNamespace(ctx);
     await this.settle(ctx);
     const { backend, database, changes, keys, sequence } = this.#dependencies;
@@ -58,6 +58,8 @@ export class SnapshotCommits {
       await backend.commit(ctx, backendName, plan.backendKey, {
         ...(plan.backendParent === undefined ? {} : { parent: plan.backendParent }),
         labels: labelsForBackend(labels),
+        // Only who has asked for `sync` may say so: without it there is none.
+        isSynced: options.isSynced === true && backend.sync !== undefined,
       });
     } catch (error) {
       await database.write((sql) => dropIntent(sql, namespaced.namespace, snapshotter, key));

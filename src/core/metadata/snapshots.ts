@@ -16,7 +16,13 @@ import { now } from '../../base/time.ts';
 import type { Mount } from '../../platform/mount.ts';
 import { SnapshotRemoveSchema } from '../../wire/gen/containerd/events/snapshot_pb.js';
 import { parseFilters } from '../filters/filter.ts';
-import type { PrepareOptions, SnapshotInfo, Snapshotter, SnapshotUsage } from '../snapshots/snapshotter.ts';
+import type {
+  CommitOptions,
+  PrepareOptions,
+  SnapshotInfo,
+  Snapshotter,
+  SnapshotUsage,
+} from '../snapshots/snapshotter.ts';
 import { text } from './columns.ts';
 import type { Row } from './database.ts';
 import { BackendKeys } from './snapshot-backend-keys.ts';
@@ -115,10 +121,14 @@ export class MetadataSnapshotter implements Snapshotter {
     return this.#creation.create('view', namespaced, key, options);
   }
 
-  async commit(ctx: Context, name: SnapshotKey, key: SnapshotKey, options: PrepareOptions): Promise<void> {
+  async commit(ctx: Context, name: SnapshotKey, key: SnapshotKey, options: CommitOptions): Promise<void> {
     const namespaced = requireNamespace(ctx);
     await this.settle(ctx);
     return this.#commits.commit(namespaced, name, key, options);
+  }
+
+  async sync(ctx: Context): Promise<void> {
+    await this.#dependencies.backend.sync?.(ctx);
   }
 
   async remove(ctx: Context, key: SnapshotKey): Promise<void> {

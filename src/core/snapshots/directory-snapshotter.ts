@@ -21,7 +21,13 @@ import { FileSystemSync } from './file-system-sync.ts';
 import { SnapshotDirectories } from './snapshot-directories.ts';
 import type { InspectableSnapshotter, SnapshotterInspection } from './snapshot-inspection.ts';
 import type { SnapshotRecord, SnapshotRecords } from './snapshot-records.ts';
-import type { PrepareOptions, SnapshotInfo, SnapshotKind, SnapshotUsage } from './snapshotter.ts';
+import type {
+  CommitOptions,
+  PrepareOptions,
+  SnapshotInfo,
+  SnapshotKind,
+  SnapshotUsage,
+} from './snapshotter.ts';
 
 export interface SnapshotterDependencies {
   readonly records: SnapshotRecords;
@@ -134,13 +140,17 @@ export class DirectorySnapshotter implements InspectableSnapshotter {
     _ctx: Context,
     name: SnapshotKey,
     key: SnapshotKey,
-    { parent, labels = {} }: PrepareOptions,
+    { parent, labels = {}, isSynced = false }: CommitOptions,
   ): Promise<void> {
     if (parent !== undefined && !this.capabilities.includes('rebase'))
       checkSameParent(this.name, this.#require(key), parent);
     const record = this.#require(key);
-    if (record.kind === 'active') await this.#sync?.sync();
+    if (record.kind === 'active' && !isSynced) await this.#sync?.sync();
     await this.#records.write((records) => records.commit(name, key, parent, labels));
+  }
+
+  async sync(_ctx: Context): Promise<void> {
+    await this.#sync?.sync();
   }
 
   async remove(_ctx: Context, key: SnapshotKey): Promise<void> {

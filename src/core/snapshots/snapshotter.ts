@@ -34,6 +34,11 @@ export interface PrepareOptions {
   readonly labels?: Labels;
 }
 
+export interface CommitOptions extends PrepareOptions {
+  /** The tree was not written to since the caller's last `sync`: the commit need not do that again. */
+  readonly isSynced?: boolean;
+}
+
 export interface Snapshotter {
   /** `overlayfs`, `native`, …: the name clients ask for. */
   readonly name: string;
@@ -59,7 +64,9 @@ export interface Snapshotter {
    * Renames active `key` to committed `name`, keeping only the labels passed. `parent` rebases an active snapshot
    * that has none. Errors: NotFound, AlreadyExists (name), FailedPrecondition (not active, cannot rebase).
    */
-  commit(ctx: Context, name: SnapshotKey, key: SnapshotKey, options: PrepareOptions): Promise<void>;
+  commit(ctx: Context, name: SnapshotKey, key: SnapshotKey, options: CommitOptions): Promise<void>;
+  /** What was written to snapshots before the call is on disk when it resolves: once for several commits. */
+  sync?(ctx: Context): Promise<void>;
   /** Errors: NotFound, FailedPrecondition (has children). */
   remove(ctx: Context, key: SnapshotKey): Promise<void>;
   /** Any order. Errors: InvalidArgument (filter). */
