@@ -4,9 +4,9 @@
  */
 import { randomBytes } from 'node:crypto';
 import { dirname } from 'node:path';
+import { until } from '../src/testing/until.ts';
 import { type Daemon, startGantry, startPeer } from '../test/support/daemon.ts';
 import { startRegistry } from '../test/support/registry.ts';
-import { until } from '../test/support/until.ts';
 import { onPrivateNode, pssMb } from './memory.ts';
 
 /** Long enough for both to have done what they do about memory when nothing happens. */

@@ -8,10 +8,10 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect, type GantryClient, type Mount, specOf } from '../src/client/index.ts';
+import { until } from '../src/testing/until.ts';
 import type { Daemon } from '../test/support/daemon.ts';
 import type { Registry } from '../test/support/registry.ts';
 import { run } from '../test/support/run.ts';
-import { until } from '../test/support/until.ts';
 import { type Paired, takeTurns, time } from './compare.ts';
 
 const rounds = 25;

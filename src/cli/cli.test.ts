@@ -13,7 +13,7 @@ import { after, before, describe, test } from 'node:test';
 import { type Daemon, startPeer } from '../../test/support/daemon.ts';
 import { type Registry, startRegistry } from '../../test/support/registry.ts';
 import { attempt, type Outcome } from '../../test/support/run.ts';
-import { until } from '../../test/support/until.ts';
+import { until } from '../testing/until.ts';
 import { fifoDirectory } from './runtime-directory.ts';
 
 const program = join(import.meta.dirname, 'main.ts');

@@ -19,6 +19,7 @@ import {
 import { type Context, requireNamespace } from '../base/context.ts';
 import { ContainerdError, type ErrorCode, hasCode, notFound } from '../base/errors.ts';
 import { rejectsWith } from '../testing/assertions.ts';
+import { until } from '../testing/until.ts';
 import type { InFlightCall } from './in-flight.ts';
 import { type Client, type Connection, type ServedService, serve } from './service.ts';
 import { type Accepted, type ConnectionSource, UnixListener } from './unix-listener.ts';
@@ -79,15 +80,6 @@ export const Echo = createFileRegistry(file, (name) =>
 
 const text = (value: Uint8Array): string => Buffer.from(value).toString();
 const bytes = (value: string): { value: Uint8Array } => ({ value: Buffer.from(value) });
-
-/** Waits for a condition, turn by turn, in bounded time. */
-export async function until(condition: () => boolean, what: string): Promise<void> {
-  const endMs = Date.now() + 5000;
-  while (!condition()) {
-    assert(Date.now() < endMs, `timed out waiting until ${what}`);
-    await turn();
-  }
-}
 
 const openDescriptors = (): number => readdirSync('/proc/self/fd').length;
 
@@ -313,7 +305,7 @@ export function transportSuite(name: string, protocol: ProtocolUnderTest): void 
         }
       })();
       assert.equal(text((await echo.join(endless)).value), 'more,more,enough');
-      await until(() => stopped, 'the source is told to stop');
+      await until('the source is told to stop', () => stopped);
     });
 
     it('streams both ways, in step', async () => {
@@ -346,23 +338,23 @@ export function transportSuite(name: string, protocol: ProtocolUnderTest): void 
       await rejectsWith(talk, 'NotFound', /file "b"/);
       // ttrpc cannot cancel a stream: it ends with its connection.
       await other[Symbol.asyncDispose]();
-      await until(() => seen.returned, 'the handler is told');
+      await until('the handler is told', () => seen.returned);
     });
 
     it('ends a call at its deadline, on both sides', async () => {
       await rejectsWith(echo.echo(bytes('wait'), { timeoutMs: 50 }), 'DeadlineExceeded');
-      await until(() => seen.ctx?.signal.aborted === true, 'the handler is told');
+      await until('the handler is told', () => seen.ctx?.signal.aborted === true);
       // Over gRPC the client's own cancel may come first.
       const { code } = ContainerdError.from(seen.ctx?.signal.reason);
       assert(code === 'DeadlineExceeded' || code === 'Canceled', code);
-      await until(() => server.inFlight().length === 0, 'nothing is in flight');
+      await until('nothing is in flight', () => server.inFlight().length === 0);
     });
 
     it('gives a call up by the signal of the caller', async () => {
       const controller = new AbortController();
       const other = await protocol.connect(listener.path);
       const call = other.client(Echo).echo(bytes('wait'), { signal: controller.signal, timeoutMs: 5000 });
-      await until(() => server.inFlight().length === 1, 'the call is in flight');
+      await until('the call is in flight', () => server.inFlight().length === 1);
       const [entry] = server.inFlight();
       assert.equal(entry?.method, 'test.Echo/Echo');
       assert(entry.ageMs >= 0 && entry.ageMs < 5000);
@@ -370,7 +362,7 @@ export function transportSuite(name: string, protocol: ProtocolUnderTest): void 
       await rejectsWith(call, 'Canceled');
       await rejectsWith(echo.echo(bytes('x'), { signal: controller.signal }), 'Canceled');
       await other[Symbol.asyncDispose]();
-      await until(() => server.inFlight().length === 0, 'nothing is in flight');
+      await until('nothing is in flight', () => server.inFlight().length === 0);
     });
 
     it('holds a fast producer back while the consumer sleeps', async () => {
@@ -389,7 +381,7 @@ export function transportSuite(name: string, protocol: ProtocolUnderTest): void 
       assert(seen.produced > 100);
       await stream.return?.();
       await other[Symbol.asyncDispose]();
-      await until(() => seen.returned, 'the producer is told to return');
+      await until('the producer is told to return', () => seen.returned);
     });
 
     it('holds a fast client back while the handler sleeps', async () => {
@@ -414,13 +406,13 @@ export function transportSuite(name: string, protocol: ProtocolUnderTest): void 
       controller.abort();
       await rejectsWith(chat, 'Canceled');
       await other[Symbol.asyncDispose]();
-      await until(() => seen.returned, 'the handler is told');
+      await until('the handler is told', () => seen.returned);
     });
 
     it('leaves nothing behind when a client vanishes in a stream', async () => {
       await until(
-        () => source.sockets.filter((socket) => !socket.destroyed).length === 1,
         'one is connected',
+        () => source.sockets.filter((socket) => !socket.destroyed).length === 1,
       );
       const openBefore = openDescriptors();
       for (let round = 0; round < 3; round += 1) {
@@ -429,16 +421,16 @@ export function transportSuite(name: string, protocol: ProtocolUnderTest): void 
         await iterator.next();
         const talk = other.client(Echo).chat(words('hold'))[Symbol.asyncIterator]();
         const held = talk.next();
-        await until(() => server.inFlight().length === 2, 'both calls are in flight');
+        await until('both calls are in flight', () => server.inFlight().length === 2);
         source.sockets.at(-1)?.destroy();
         await rejectsWith(held, 'Unavailable');
         await assert.rejects(async () => {
           for (;;) if ((await iterator.next()).done === true) return;
         });
-        await until(() => server.inFlight().length === 0, 'both calls have ended');
+        await until('both calls have ended', () => server.inFlight().length === 0);
         await other[Symbol.asyncDispose]();
       }
-      await until(() => openDescriptors() <= openBefore, 'all descriptors are closed');
+      await until('all descriptors are closed', () => openDescriptors() <= openBefore);
       assert.equal(text((await echo.echo(bytes('still there'))).value), 'still there');
     });
 
@@ -478,7 +470,7 @@ export function transportSuite(name: string, protocol: ProtocolUnderTest): void 
       const other = await protocol.connect(place.path);
       const waiting = other.client(Echo).echo(bytes('wait'));
       const told = rejectsWith(waiting, 'Unavailable');
-      await until(() => second.inFlight().length === 1, 'the call is in flight');
+      await until('the call is in flight', () => second.inFlight().length === 1);
       await place.close();
       await second.shutdown(20);
       await told;

@@ -3,9 +3,9 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { test } from 'node:test';
+import { until } from '../../src/testing/until.ts';
 import { type Daemon, startGantry, startPeer } from '../support/daemon.ts';
 import { type Registry, startRegistry } from '../support/registry.ts';
-import { until } from '../support/until.ts';
 
 interface Heard {
   readonly topic: string;

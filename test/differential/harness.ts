@@ -10,11 +10,11 @@ import { basename, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { isDeepStrictEqual } from 'node:util';
 import { readTree } from '../../src/testing/tree.ts';
+import { until } from '../../src/testing/until.ts';
 import { type Ctr, ctrOf, debianCtr } from '../support/ctr.ts';
 import { type Daemon, startGantry, startPeer } from '../support/daemon.ts';
 import { type Registry, startRegistry } from '../support/registry.ts';
 import { attempt } from '../support/run.ts';
-import { until } from '../support/until.ts';
 import { normalise, sortLines } from './normalise.ts';
 
 export interface Step {

@@ -9,7 +9,7 @@ import {
   type GantryClient,
   hasCode,
 } from '../../src/client/index.ts';
-import { until } from '../support/until.ts';
+import { until } from '../../src/testing/until.ts';
 
 /** The daemon is gone, or was going. */
 const cutOff: readonly ErrorCode[] = ['Unavailable', 'Canceled', 'Aborted'];

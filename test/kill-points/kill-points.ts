@@ -5,9 +5,9 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 import { connect, hasCode } from '../../src/client/index.ts';
+import { until } from '../../src/testing/until.ts';
 import { type Daemon, startGantry } from '../support/daemon.ts';
 import { startRegistry } from '../support/registry.ts';
-import { until } from '../support/until.ts';
 import { LastingClient } from './connection.ts';
 import { Ledger } from './ledger.ts';
 import { Random } from './random.ts';

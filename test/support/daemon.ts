@@ -7,10 +7,10 @@ import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
+import { until } from '../../src/testing/until.ts';
 import { type Ctr, ctrOf } from './ctr.ts';
 import { peerBinaries } from './peers.ts';
 import { attempt } from './run.ts';
-import { until } from './until.ts';
 
 export interface Daemon extends AsyncDisposable {
   readonly name: string;

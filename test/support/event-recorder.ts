@@ -1,7 +1,7 @@
 /** Every event of a daemon from the moment that `start` resolves, across no restart: a stream ends with its daemon. */
 import { connect, type EventEnvelope } from '../../src/client/index.ts';
+import { until } from '../../src/testing/until.ts';
 import type { Daemon } from './daemon.ts';
-import { until } from './until.ts';
 
 export interface Exit {
   readonly container: string;

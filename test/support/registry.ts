@@ -4,9 +4,9 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { until } from '../../src/testing/until.ts';
 import { run } from './run.ts';
 import { ensureSampleImages, sampleTags } from './sample-images.ts';
-import { until } from './until.ts';
 
 export interface Registry extends AsyncDisposable {
   /** `127.0.0.1:PORT`. */

@@ -13,6 +13,7 @@ import {
   hasCode,
   type Mount,
 } from '../../src/client/index.ts';
+import { until } from '../../src/testing/until.ts';
 import {
   type CreateTaskRequestSchema,
   Tasks,
@@ -21,7 +22,6 @@ import { connectGrpc } from '../../src/wire/grpc/client.ts';
 import type { Client } from '../../src/wire/service.ts';
 import type { Ctr } from './ctr.ts';
 import type { Daemon } from './daemon.ts';
-import { until } from './until.ts';
 
 const SIGKILL = 9;
 /** Of shims that a real containerd starts. */

@@ -4,10 +4,10 @@ import { existsSync } from 'node:fs';
 import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { until } from '../../src/testing/until.ts';
 import { type Daemon, startGantry } from '../support/daemon.ts';
 import { startRegistry } from '../support/registry.ts';
 import { attempt, type Outcome } from '../support/run.ts';
-import { until } from '../support/until.ts';
 
 const gantry = join(import.meta.dirname, '../../bin/gantry');
 

@@ -12,12 +12,12 @@ import {
   treeTar,
 } from '../../src/testing/registry/image-builder.ts';
 import { TestRegistry } from '../../src/testing/registry/test-registry.ts';
+import { until } from '../../src/testing/until.ts';
 import { Content, WriteAction } from '../../src/wire/gen/containerd/services/content/v1/content_pb.js';
 import { Version } from '../../src/wire/gen/containerd/services/version/v1/version_pb.js';
 import { connectGrpc } from '../../src/wire/grpc/client.ts';
 import { type Daemon, startGantry } from '../support/daemon.ts';
 import { run } from '../support/run.ts';
-import { until } from '../support/until.ts';
 
 interface Held {
   readonly descriptors: number;

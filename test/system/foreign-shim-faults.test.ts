@@ -4,12 +4,12 @@ import { chmod, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { until } from '../../src/testing/until.ts';
 import { type Daemon, startGantry } from '../support/daemon.ts';
 import { EventRecorder } from '../support/event-recorder.ts';
 import { peerBinaries } from '../support/peers.ts';
 import { type Registry, startRegistry } from '../support/registry.ts';
 import { attempt, run } from '../support/run.ts';
-import { until } from '../support/until.ts';
 
 describe('shims of others that fail', { concurrency: 1 }, () => {
   let registry: Registry;

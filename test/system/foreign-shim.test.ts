@@ -2,11 +2,11 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { until } from '../../src/testing/until.ts';
 import { startGantry } from '../support/daemon.ts';
 import { peerBinaries } from '../support/peers.ts';
 import { startRegistry } from '../support/registry.ts';
 import { exitStatus } from '../support/task-state.ts';
-import { until } from '../support/until.ts';
 
 for (const shim of [
   '/usr/bin/containerd-shim-runc-v2',

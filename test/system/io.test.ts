@@ -5,10 +5,10 @@ import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { until } from '../../src/testing/until.ts';
 import { type Daemon, startGantry } from '../support/daemon.ts';
 import { type Registry, startRegistry } from '../support/registry.ts';
 import { attempt } from '../support/run.ts';
-import { until } from '../support/until.ts';
 
 describe('streams of containers', { concurrency: 1 }, () => {
   let daemon: Daemon;

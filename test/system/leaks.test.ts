@@ -12,11 +12,11 @@ import { dirname, join } from 'node:path';
 import { after, before, describe, type TestContext, test } from 'node:test';
 import { attachStreams, makeStreams, type ProcessStreams } from '../../src/client/index.ts';
 import { selectPlatform } from '../../src/platform/select.ts';
+import { until } from '../../src/testing/until.ts';
 import { type Daemon, startGantry } from '../support/daemon.ts';
 import { type Registry, startRegistry } from '../support/registry.ts';
 import { attempt } from '../support/run.ts';
 import { TaskLab } from '../support/task-lab.ts';
-import { until } from '../support/until.ts';
 
 const isLong = process.env['GANTRY_LEAKS'] === 'long';
 const rounds = isLong

@@ -9,8 +9,8 @@ import type { Descriptor } from '../../src/oci/descriptor.ts';
 import { hostPlatform } from '../../src/oci/platform.ts';
 import { buildImage, publish } from '../../src/testing/registry/image-builder.ts';
 import { TestRegistry } from '../../src/testing/registry/test-registry.ts';
+import { until } from '../../src/testing/until.ts';
 import { type Daemon, startGantry } from '../support/daemon.ts';
-import { until } from '../support/until.ts';
 
 const gantry = join(import.meta.dirname, '../../bin/gantry');
 

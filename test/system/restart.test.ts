@@ -3,11 +3,11 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { test } from 'node:test';
+import { until } from '../../src/testing/until.ts';
 import { type Daemon, startGantry } from '../support/daemon.ts';
 import { startRegistry } from '../support/registry.ts';
 import { attempt } from '../support/run.ts';
 import { exitStatus } from '../support/task-state.ts';
-import { until } from '../support/until.ts';
 
 const stops: Readonly<Record<string, (daemon: Daemon) => Promise<unknown>>> = {
   'kill -9': (daemon) => daemon.kill(),

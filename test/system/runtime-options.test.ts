@@ -13,6 +13,7 @@ import { after, before, describe, test } from 'node:test';
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import { makeStreams } from '../../src/client/index.ts';
 import { selectPlatform } from '../../src/platform/select.ts';
+import { until } from '../../src/testing/until.ts';
 import { anyToWire, packAny } from '../../src/wire/any.ts';
 import { Task } from '../../src/wire/gen/containerd/runtime/task/v3/shim_pb.js';
 import { OptionsSchema } from '../../src/wire/gen/containerd/types/runc/options/oci_pb.js';
@@ -21,7 +22,6 @@ import { type Daemon, startGantry, startPeer } from '../support/daemon.ts';
 import { type Registry, startRegistry } from '../support/registry.ts';
 import { attempt, run } from '../support/run.ts';
 import { TaskLab } from '../support/task-lab.ts';
-import { until } from '../support/until.ts';
 
 const skip = process.getuid?.() === 0 ? false : 'needs root: it runs containers by runc';
 const ourShim = join(import.meta.dirname, '../../bin/containerd-shim-gantry-v1');

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { hasCode } from '../../src/base/errors.ts';
 import { loadContainer } from '../../src/shim/bundle/state-file.ts';
+import { until } from '../../src/testing/until.ts';
 import { anyFromWire, anyToWire, jsonTypeUrls, packJson } from '../../src/wire/any.ts';
 import { Task } from '../../src/wire/gen/containerd/runtime/task/v3/shim_pb.js';
 import { Status } from '../../src/wire/gen/containerd/types/task/task_pb.js';
@@ -13,7 +14,6 @@ import { pipeReader } from '../../src/wire/pipe.ts';
 import { connectTtrpc } from '../../src/wire/ttrpc/client.ts';
 import { makeRuncStandIn } from '../support/runc-stand-in.ts';
 import { ShimLab } from '../support/shim-lab.ts';
-import { until } from '../support/until.ts';
 
 const SIGKILL = 9;
 const SIGTERM = 15;

@@ -7,13 +7,13 @@ import { existsSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { until } from '../../src/testing/until.ts';
 import { type Daemon, startGantry } from '../support/daemon.ts';
 import { EventRecorder } from '../support/event-recorder.ts';
 import { type Registry, startRegistry } from '../support/registry.ts';
 import { attempt } from '../support/run.ts';
 import { killShim, shimPids } from '../support/shims.ts';
 import { exitStatus } from '../support/task-state.ts';
-import { until } from '../support/until.ts';
 
 /** Runs until somebody makes /go, and ends with its first argument. */
 const untilGo = (status: number): string[] => [

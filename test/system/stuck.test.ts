@@ -7,6 +7,7 @@ import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
+import { until } from '../../src/testing/until.ts';
 import { Tasks } from '../../src/wire/gen/containerd/services/tasks/v1/tasks_pb.js';
 import { connectGrpc } from '../../src/wire/grpc/client.ts';
 import { type Daemon, startGantry } from '../support/daemon.ts';
@@ -17,7 +18,6 @@ import { type Registry, startRegistry } from '../support/registry.ts';
 import { attempt, run } from '../support/run.ts';
 import { shimPids } from '../support/shims.ts';
 import { exitStatus } from '../support/task-state.ts';
-import { until } from '../support/until.ts';
 
 const config = `
 [timeouts]

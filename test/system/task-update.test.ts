@@ -10,13 +10,13 @@ import { after, before, describe, test } from 'node:test';
 import { readCgroupMetrics } from '../../src/platform/cgroups/cgroup-metrics.ts';
 import { cgroupOf } from '../../src/platform/cgroups/cgroup-paths.ts';
 import { selectPlatform } from '../../src/platform/select.ts';
+import { until } from '../../src/testing/until.ts';
 import { anyFromWire, anyToWire, jsonTypeUrls, packJson, unpackAny } from '../../src/wire/any.ts';
 import { MetricsSchema } from '../../src/wire/gen/containerd/cgroups/v1/metrics_pb.js';
 import { ProcessDetailsSchema } from '../../src/wire/gen/containerd/types/runc/options/oci_pb.js';
 import { type Daemon, startGantry } from '../support/daemon.ts';
 import { type Registry, startRegistry } from '../support/registry.ts';
 import { TaskLab } from '../support/task-lab.ts';
-import { until } from '../support/until.ts';
 
 const skip = process.getuid?.() === 0 ? false : 'needs root: it runs containers by runc';
 const { SIGKILL, SIGTERM, SIGUSR1, SIGHUP } = constants.signals;

@@ -1,6 +1,6 @@
 /** Calls of containerd.services.events.v1; what a subscriber hears is in ../events.test.ts. */
+import { until } from '../../../src/testing/until.ts';
 import { Events } from '../../../src/wire/gen/containerd/services/events/v1/events_pb.js';
-import { until } from '../../support/until.ts';
 import { type Api, type ApiCall, all, bytes, call, classLost } from './api-harness.ts';
 
 const events = (api: Api) => api.client(Events);
