@@ -26,6 +26,7 @@ import {
   parseContainerId,
   parseNamespace,
 } from '../../base/identifiers.ts';
+import { parseShimState, type SavedContainer, shimStateFile } from '../../oci/shim-state.ts';
 import { fromNodeError } from '../../platform/errno.ts';
 import type { MountOperations } from '../../platform/platform.ts';
 import type { ShimAddress } from './shim-address.ts';
@@ -40,13 +41,6 @@ export interface Bundle {
 export interface RuntimeRecord {
   /** Absolute path of the shim; "" for the built-in one. */
   readonly shimPath: string;
-}
-
-export interface ShimNote {
-  /** `creating` before anybody was answered, `deleted` when it is done with. */
-  readonly phase: string;
-  /** It has seen the end of init, and tells it. */
-  readonly ended: boolean;
 }
 
 export class BundleStore {
@@ -122,21 +116,10 @@ export class BundleStore {
     return { shimPath: (await readIfThere(path.join(directory, 'shim-binary-path'))) ?? '' };
   }
 
-  /**
-   * Where the shim of this house stands with init, by its own notes in the bundle (src/shim/bundle/state-file.ts: JSON, a
-   * state a line, of which the last whole one counts). Undefined when it noted nothing.
-   */
-  async shimNote({ path: directory }: Bundle): Promise<ShimNote | undefined> {
-    try {
-      const text = await readFile(path.join(directory, 'gantry-shim.json'), 'utf8');
-      const line = text.slice(0, text.lastIndexOf('\n')).split('\n').at(-1) ?? '';
-      const { init } = JSON.parse(line) as { init?: { phase?: unknown; exit?: unknown } };
-      return typeof init?.phase === 'string'
-        ? { phase: init.phase, ended: init.exit !== undefined }
-        : undefined;
-    } catch {
-      return undefined;
-    }
+  /** What a shim of this house noted of the container; undefined when it noted nothing, or is another. */
+  async shimState({ path: directory }: Bundle): Promise<SavedContainer | undefined> {
+    const text = await readIfThere(path.join(directory, shimStateFile));
+    return text === undefined ? undefined : parseShimState(text);
   }
 
   /** Takes the bundle and its work directory away, and what is mounted there before. */

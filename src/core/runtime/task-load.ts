@@ -118,12 +118,12 @@ async function isBeingMade({ bundles }: TaskLoadDependencies, { link, bundle }: 
     () => true,
     () => false,
   );
-  const note = await bundles.shimNote(bundle);
-  return isHeld && (note === undefined || note.phase === 'creating');
+  const noted = await bundles.shimState(bundle);
+  return isHeld && (noted === undefined || noted.init.phase === 'creating');
 }
 
 /** It came into being, and nobody has seen its end: somebody has to tell it. */
 async function wasRunning({ bundles }: TaskLoadDependencies, bundle: Bundle): Promise<boolean> {
-  const note = await bundles.shimNote(bundle);
-  return note !== undefined && note.phase !== 'creating' && !note.ended;
+  const init = (await bundles.shimState(bundle))?.init;
+  return init !== undefined && init.phase !== 'creating' && init.exit === undefined;
 }

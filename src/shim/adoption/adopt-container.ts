@@ -7,16 +7,11 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { hasCode } from '../../base/errors.ts';
 import { limits } from '../../base/limits.ts';
+import type { SavedContainer, SavedPhase, SavedProcess } from '../../oci/shim-state.ts';
 import type { ProcessExit } from '../../platform/platform.ts';
 import { unmountAll } from '../../platform/temp-mount.ts';
 import { readSpec } from '../bundle/spec.ts';
-import {
-  forgetContainer,
-  loadContainer,
-  type SavedContainer,
-  type SavedPhase,
-  type SavedProcess,
-} from '../bundle/state-file.ts';
+import { forgetContainer, loadContainer } from '../bundle/state-file.ts';
 import type { Held } from '../held-directory.ts';
 import { cgroupFromSaved, isFrozen } from '../process/cgroup.ts';
 import { Container, type ContainerDependencies } from '../process/container.ts';

@@ -1,6 +1,6 @@
 /** Takes one process over: its exit, its FIFO ends, its place in the container. */
+import type { SavedProcess } from '../../oci/shim-state.ts';
 import type { ProcessExit } from '../../platform/platform.ts';
-import type { SavedProcess } from '../bundle/state-file.ts';
 import { AdoptedStdio } from '../io/adopted-stdio.ts';
 import type { Container } from '../process/container.ts';
 import type { TaskProcess } from '../process/task-process.ts';

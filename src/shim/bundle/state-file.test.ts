@@ -11,7 +11,8 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { forgetContainer, loadContainer, type SavedContainer, StateFile } from './state-file.ts';
+import type { SavedContainer } from '../../oci/shim-state.ts';
+import { forgetContainer, loadContainer, StateFile } from './state-file.ts';
 
 const bundle = mkdtempSync(join(tmpdir(), 'gantry-state-file-'));
 const path = join(bundle, 'gantry-shim.json');

@@ -5,8 +5,8 @@
  */
 import { hasCode } from '../../base/errors.ts';
 import type { Logger } from '../../base/logger.ts';
+import type { SavedProcess } from '../../oci/shim-state.ts';
 import type { FileOperations } from '../../platform/platform.ts';
-import type { SavedProcess } from '../bundle/state-file.ts';
 import { Descriptors } from './descriptors.ts';
 import { parseOutput } from './log-uri.ts';
 import type { ProcessStdio } from './stdio.ts';

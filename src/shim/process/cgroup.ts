@@ -4,8 +4,8 @@
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { SavedCgroup } from '../../oci/shim-state.ts';
 import { type CgroupPaths, cgroupOf } from '../../platform/cgroups/cgroup-paths.ts';
-import type { SavedCgroup } from '../bundle/state-file.ts';
 
 /** Version 1 controllers that runc always joins, in the order in which they are asked. */
 const processControllers = ['pids', 'devices', 'memory', 'freezer'] as const;

@@ -2,12 +2,13 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { wrap } from '../../base/errors.ts';
+import type { SavedMount } from '../../oci/shim-state.ts';
 import type { Mount } from '../../platform/mount.ts';
 import { mountAll, unmountAll } from '../../platform/temp-mount.ts';
 import { TaskCreateSchema } from '../../wire/gen/containerd/events/task_pb.js';
 import type { Allowance } from '../bundle/clamp.ts';
 import { readAndClampSpec } from '../bundle/spec.ts';
-import { forgetContainer, type SavedMount } from '../bundle/state-file.ts';
+import { forgetContainer } from '../bundle/state-file.ts';
 import type { IoPaths } from '../io/stdio.ts';
 import { createWords, deleteWords, restoreWords } from '../runc/runc-arguments.ts';
 import { ownCgroupOf } from './cgroup.ts';

@@ -3,8 +3,9 @@
  */
 import { rmSync } from 'node:fs';
 import type { Logger } from '../../base/logger.ts';
+import type { SavedContainer } from '../../oci/shim-state.ts';
 import type { Platform } from '../../platform/platform.ts';
-import { type SavedContainer, StateFile } from '../bundle/state-file.ts';
+import { StateFile } from '../bundle/state-file.ts';
 
 export interface NotesDependencies {
   readonly platform: Pick<Platform, 'processes' | 'mounts'>;

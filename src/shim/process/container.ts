@@ -12,6 +12,7 @@ import type { DescMessage, MessageInitShape } from '@bufbuild/protobuf';
 import { alreadyExists, ContainerdError, failedPrecondition, hasCode, notFound } from '../../base/errors.ts';
 import { KeyedLock } from '../../base/keyed-lock.ts';
 import type { Logger } from '../../base/logger.ts';
+import type { Announced, SavedContainer, SavedMount } from '../../oci/shim-state.ts';
 import type { CgroupPaths } from '../../platform/cgroups/cgroup-paths.ts';
 import type { OomWatch } from '../../platform/cgroups/oom-watch.ts';
 import type { Platform } from '../../platform/platform.ts';
@@ -24,7 +25,6 @@ import {
 } from '../../wire/gen/containerd/events/task_pb.js';
 import { timestampOrZero } from '../../wire/timestamps.ts';
 import type { SpecFacts } from '../bundle/spec.ts';
-import { type Announced, type SavedContainer, type SavedMount } from '../bundle/state-file.ts';
 import type { EventPublisher } from '../event-publisher.ts';
 import type { Runc } from '../runc/runc.ts';
 import { type CheckpointWords, checkpointWords, deleteWords, killWords } from '../runc/runc-arguments.ts';

@@ -9,8 +9,8 @@
  */
 import { ContainerdError, failedPrecondition } from '../../base/errors.ts';
 import { type Instant, instantOfNs, now } from '../../base/time.ts';
+import type { Announced, SavedPhase, SavedProcess } from '../../oci/shim-state.ts';
 import type { ProcessExit, TerminalSize } from '../../platform/platform.ts';
-import type { Announced, SavedPhase, SavedProcess } from '../bundle/state-file.ts';
 import type { IoPaths, ProcessStdio } from '../io/stdio.ts';
 import type { Terminal } from '../io/terminal.ts';
 
