@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
 import { parseContainerId, parseNamespace } from '../../src/base/identifiers.ts';
-import { BundleStore } from '../../src/core/runtime/bundle.ts';
+import { BundleStore } from '../../src/core/runtime/tasks/bundle.ts';
 import type { SavedContainer } from '../../src/oci/shim-state.ts';
 import { selectPlatform } from '../../src/platform/select.ts';
 import { StateFile } from '../../src/shim/bundle/state-file.ts';

@@ -33,10 +33,10 @@ import { UnixListener } from '../../wire/unix-listener.ts';
 import type { Container, ContainerStore } from '../containers/container-store.ts';
 import type { ContentStore } from '../content/content-store.ts';
 import type { Envelope, EventExchange } from '../events/event-exchange.ts';
-import { Deadlines } from './deadlines.ts';
-import { ExitJournal } from './exit-journal.ts';
+import { Deadlines } from './calls/deadlines.ts';
+import { ExitJournal } from './loss/exit-journal.ts';
+import { TaskEventExchange } from './loss/task-events.ts';
 import { ShimTaskManager } from './shim-task-manager.ts';
-import { TaskEventExchange } from './task-events.ts';
 import type { CreateTask } from './task-manager.ts';
 
 const SIGKILL = 9;

@@ -11,29 +11,22 @@ import type { Logger } from '../../base/logger.ts';
 import { now } from '../../base/time.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
 import type { Platform } from '../../platform/platform.ts';
+import { identify } from '../../platform/process-identity.ts';
 import { anyFromWire, anyToWire } from '../../wire/any.ts';
 import type { ContainerStore } from '../containers/container-store.ts';
 import type { ContentStore } from '../content/content-store.ts';
 import type { EventPublisher } from '../events/event-exchange.ts';
 import { parseFilters } from '../filters/filter.ts';
-import { BundleStore } from './bundle.ts';
-import { checkpointPath, saveCheckpoint } from './checkpoint.ts';
-import type { Deadlines } from './deadlines.ts';
-import { Escalation } from './escalation.ts';
-import type { ExitLedger } from './exit-ledger.ts';
-import type { DaemonAddresses, ShimProgram } from './foreign-shim.ts';
-import { identify } from './process-identity.ts';
-import { type ShimCall, ShimCalls, type StuckCall } from './shim-calls.ts';
-import type { Sharing } from './shim-group.ts';
-import type { ShimLink } from './shim-link.ts';
-import { ShimLinks } from './shim-links.ts';
-import { afterShimLoss, type ShimLossDependencies } from './shim-loss.ts';
-import { type Task, taskKey } from './task.ts';
-import { TaskCalls } from './task-calls.ts';
-import { stateOf } from './task-convert.ts';
-import { createTask, type TaskCreateDependencies } from './task-create.ts';
-import { deleteProcess, deleteTask } from './task-delete.ts';
-import { loadTasks } from './task-load.ts';
+import type { Deadlines } from './calls/deadlines.ts';
+import { Escalation } from './calls/escalation.ts';
+import { type ShimCall, ShimCalls, type StuckCall } from './calls/outstanding-calls.ts';
+import { TaskCalls } from './calls/task-calls.ts';
+import type { ExitLedger } from './loss/exit-ledger.ts';
+import { afterShimLoss, type ShimLossDependencies } from './loss/shim-loss.ts';
+import type { DaemonAddresses, ShimProgram } from './shims/foreign-shim.ts';
+import type { Sharing } from './shims/shim-group.ts';
+import type { ShimLink } from './shims/shim-link.ts';
+import { ShimLinks } from './shims/shim-links.ts';
 import type {
   CreateTask,
   ProcessEnd,
@@ -43,6 +36,13 @@ import type {
   TaskManager,
   TaskMetric,
 } from './task-manager.ts';
+import { BundleStore } from './tasks/bundle.ts';
+import { checkpointPath, saveCheckpoint } from './tasks/checkpoint.ts';
+import { type Task, taskKey } from './tasks/task.ts';
+import { stateOf } from './tasks/task-convert.ts';
+import { createTask, type TaskCreateDependencies } from './tasks/task-create.ts';
+import { deleteProcess, deleteTask } from './tasks/task-delete.ts';
+import { loadTasks } from './tasks/task-load.ts';
 
 const SIGKILL = 9;
 

@@ -8,7 +8,7 @@ import type { ContainerId, ExecId } from '../../base/identifiers.ts';
 import type { Instant } from '../../base/time.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
 import type { Mount } from '../../platform/mount.ts';
-import type { StuckCall } from './shim-calls.ts';
+import type { StuckCall } from './calls/outstanding-calls.ts';
 
 export type ProcessStatus = 'unknown' | 'created' | 'running' | 'stopped' | 'paused' | 'pausing';
 

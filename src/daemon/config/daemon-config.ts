@@ -4,8 +4,8 @@ import { invalidArgument } from '../../base/errors.ts';
 import { defaultsTable, type TomlConfigTable, type TomlRecord } from '../../core/plugins/config-table.ts';
 import { pluginId } from '../../core/plugins/graph.ts';
 import type { ConfigTable, Plugin } from '../../core/plugins/plugin.ts';
-import { namedDeadlines } from '../../core/runtime/deadlines.ts';
-import { type Sharing, sharings } from '../../core/runtime/shim-group.ts';
+import { namedDeadlines } from '../../core/runtime/calls/deadlines.ts';
+import { type Sharing, sharings } from '../../core/runtime/shims/shim-group.ts';
 import { type LoadedDocument, loadDocument } from './load.ts';
 import { currentVersion } from './migrate.ts';
 

@@ -5,7 +5,7 @@
 import path from 'node:path';
 import { noConfig } from '../../core/plugins/config-table.ts';
 import type { Plugin, PluginContext, PluginToken } from '../../core/plugins/plugin.ts';
-import { runtimeInfo } from '../../core/runtime/runtime-info.ts';
+import { runtimeInfo } from '../../core/runtime/shims/runtime-info.ts';
 import { containersService } from '../../services/containers.ts';
 import { contentService } from '../../services/content.ts';
 import { diffService } from '../../services/diff.ts';

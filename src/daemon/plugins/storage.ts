@@ -9,8 +9,8 @@ import { MetadataStore } from '../../core/metadata/metadata.ts';
 import { metadataMigrations } from '../../core/metadata/schema.ts';
 import { noConfig } from '../../core/plugins/config-table.ts';
 import type { ConfigTable, Plugin } from '../../core/plugins/plugin.ts';
-import { ExitJournal } from '../../core/runtime/exit-journal.ts';
-import { TaskEventExchange } from '../../core/runtime/task-events.ts';
+import { ExitJournal } from '../../core/runtime/loss/exit-journal.ts';
+import { TaskEventExchange } from '../../core/runtime/loss/task-events.ts';
 import { definePlugin } from './define-plugin.ts';
 import { content, eventExchange, leaseManager, metadata, scheduler, snapshotterType } from './tokens.ts';
 

@@ -1,0 +1,115 @@
+/**
+ * Calls that go on when the shim dies under them: the next shim has taken over the containers by the time it answers, and
+ * what was asked of the dead one is asked of it in the way that cannot do harm twice.
+ */
+import { ContainerdError, hasCode, unavailable } from '../../../base/errors.ts';
+import { raceSignal } from '../../../base/keyed-lock.ts';
+import { limits } from '../../../base/limits.ts';
+import { Status } from '../../../wire/gen/containerd/types/task/task_pb.js';
+import type { CallOptions } from '../../../wire/service.ts';
+import type { ShimConnection, TaskClient } from '../shims/shim-connection.ts';
+import type { ShimLink } from '../shims/shim-link.ts';
+import type { BoundedMethod } from './deadlines.ts';
+
+type Request<M extends BoundedMethod> = Parameters<TaskClient[M]>[0];
+type Answer<M extends BoundedMethod> = Awaited<ReturnType<TaskClient[M]>>;
+
+/** A delete whose answer was lost: the shim that took over does not have the process any more. */
+export class DeletedMeanwhile extends ContainerdError {}
+
+const never = new AbortController().signal;
+
+/**
+ * Errors: what the shim answers; Unavailable when no shim could take over, or `method` cannot be repeated.
+ */
+export async function callRepeating<M extends BoundedMethod>(
+  link: ShimLink,
+  method: M,
+  request: Request<M>,
+  options: CallOptions,
+): Promise<Answer<M>> {
+  const signal = options.signal ?? never;
+  let connection = await link.connection({ signal });
+  let perform: () => Promise<Answer<M>> = () => connection.call(method, request, options);
+  for (let repeats = 0; ; repeats += 1) {
+    try {
+      return await perform();
+    } catch (error) {
+      if (!(await diedUnder(connection, error, signal)) || !link.isOurs || repeats >= limits.shimCallRepeats)
+        throw error;
+      const leaving = hasCode(error, 'Aborted');
+      connection = await link.connection({ signal });
+      // One that was about to leave has refused, and not begun.
+      perform = leaving
+        ? () => connection.call(method, request, options)
+        : () => callAgain(connection, method, request, options);
+    }
+  }
+}
+
+/** A shim that holds nothing may be leaving just now: it says Aborted, and ends. */
+async function diedUnder(connection: ShimConnection, error: unknown, signal: AbortSignal): Promise<boolean> {
+  if (!hasCode(error, 'Aborted')) return connection.lostBy(error);
+  await raceSignal(connection.closed, AbortSignal.any([signal, AbortSignal.timeout(limits.shimStartMs)]));
+  return true;
+}
+
+async function callAgain<M extends BoundedMethod>(
+  connection: ShimConnection,
+  method: M,
+  request: Request<M>,
+  options: CallOptions,
+): Promise<Answer<M>> {
+  const again = (): Promise<Answer<M>> => connection.call(method, request, options);
+  const { id = '', execId = '' } = request as { id?: string; execId?: string };
+  const state = () => connection.call('state', { id, execId }, options);
+  const pidOnly = (pid: number): Answer<M> => ({ pid }) as Answer<M>;
+  const unlessDone = async (code: ContainerdError['code']): Promise<Answer<M>> => {
+    try {
+      return await again();
+    } catch (error) {
+      if (hasCode(error, code)) return {} as Answer<M>;
+      throw error;
+    }
+  };
+  const unlessIn = async (status: Status): Promise<Answer<M>> =>
+    (await state()).status === status ? ({} as Answer<M>) : again();
+
+  switch (method) {
+    case 'create': {
+      const held = await state().catch((error: unknown) => {
+        if (hasCode(error, 'NotFound')) return undefined;
+        throw error;
+      });
+      return held === undefined ? again() : pidOnly(held.pid);
+    }
+    case 'start': {
+      const { status, pid } = await state();
+      if (status === Status.CREATED) return again();
+      if (pid === 0) throw unavailable(`the shim died while it started ${execId || id}, which did not start`);
+      return pidOnly(pid);
+    }
+    case 'delete':
+      try {
+        return await again();
+      } catch (error) {
+        if (!hasCode(error, 'NotFound')) throw error;
+        throw new DeletedMeanwhile('NotFound', (error as Error).message, { cause: error });
+      }
+    case 'kill':
+      // The signal has arrived, and the process ended of it.
+      return unlessDone('NotFound');
+    case 'exec':
+      return unlessDone('AlreadyExists');
+    case 'pause':
+      return unlessIn(Status.PAUSED);
+    case 'resume':
+      return unlessIn(Status.RUNNING);
+    case 'checkpoint':
+      throw unavailable(
+        'the shim died during a checkpoint: what is in the image path is not whole, take it again',
+      );
+    default:
+      return again();
+  }
+}

@@ -1,0 +1,207 @@
+/**
+ * One shim process of this house: for all containers of a group (shim-group.ts), of all namespaces. Started with the
+ * first container, found again by a restarted daemon through its socket, gone some time after the last container. When
+ * it dies, the next one takes over what `held/` in its directory names, before it says that it is ready.
+ */
+import { closeSync } from 'node:fs';
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { hasCode, unavailable, wrap } from '../../../base/errors.ts';
+import { raceSignal } from '../../../base/keyed-lock.ts';
+import { limits } from '../../../base/limits.ts';
+import type { Logger } from '../../../base/logger.ts';
+import { joinCgroup } from '../../../platform/cgroups/join-cgroup.ts';
+import { childEnvironment } from '../../../platform/child-environment.ts';
+import { makePipe } from '../../../platform/pipe.ts';
+import type { Platform } from '../../../platform/platform.ts';
+import { identify, type ProcessIdentity } from '../../../platform/process-identity.ts';
+import { pipeReader } from '../../../wire/pipe.ts';
+import type { DaemonAddresses, ShimProgram } from './foreign-shim.ts';
+import type { ShimAddress } from './shim-address.ts';
+import { ShimConnection } from './shim-connection.ts';
+import type { ShimGroup } from './shim-group.ts';
+import { readShimLog } from './shim-log.ts';
+
+const SIGKILL = 9;
+
+export interface SharedShimDependencies {
+  readonly platform: Platform;
+  readonly log: Logger;
+}
+
+export interface SharedShimOptions {
+  readonly program: ShimProgram;
+  readonly daemon: DaemonAddresses;
+  readonly group: ShimGroup;
+}
+
+export const shimAddressIn = (directory: string): ShimAddress => ({
+  version: 3,
+  address: `unix://${path.join(directory, 'sock')}`,
+  protocol: 'ttrpc',
+});
+
+export class SharedShim implements Disposable {
+  readonly #dependencies: SharedShimDependencies;
+  readonly #options: SharedShimOptions;
+  #log: Disposable | undefined;
+
+  constructor(dependencies: SharedShimDependencies, options: SharedShimOptions) {
+    this.#dependencies = dependencies;
+    this.#options = options;
+  }
+
+  get directory(): string {
+    return this.#options.group.directory;
+  }
+
+  get address(): ShimAddress {
+    return shimAddressIn(this.directory);
+  }
+
+  /** Program and words for `delete`. */
+  get program(): ShimProgram {
+    const { file, args } = this.#options.program;
+    return { file, args: [...args, '-runc-root', this.#runcRoot] };
+  }
+
+  /** A connection to the running shim, which is started if need be. One caller at a time. Errors: Unavailable. */
+  async connect({ signal }: { signal: AbortSignal }): Promise<ShimConnection> {
+    await this.#prepare();
+    try {
+      return await ShimConnection.open(this.address, { signal });
+    } catch (error) {
+      if (!hasCode(error, 'Unavailable')) throw error;
+    }
+    const pid = await this.#start(signal);
+    try {
+      return await ShimConnection.open(this.address, { signal });
+    } catch (error) {
+      this.#kill(pid);
+      throw wrap('the shim says that it is ready and does not answer', error);
+    }
+  }
+
+  /** The process that was started last, if it is still that one. */
+  async processIdentity(): Promise<ProcessIdentity | undefined> {
+    try {
+      const [pid, startTicks = ''] = (await readFile(this.#pidFile, 'utf8')).trim().split(' ');
+      return { pid: Number(pid), startTicks };
+    } catch {
+      return undefined;
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#log?.[Symbol.dispose]();
+    this.#log = undefined;
+  }
+
+  get #pidFile(): string {
+    return path.join(this.directory, 'pid');
+  }
+
+  get #runcRoot(): string {
+    return path.join(this.directory, 'runc');
+  }
+
+  /** Its log is repeated in ours from now on. */
+  async #prepare(): Promise<void> {
+    const { platform, log } = this.#dependencies;
+    const { cgroup } = this.#options.group;
+    await mkdir(this.directory, { recursive: true, mode: 0o700 });
+    // The next shim of this directory has to be put there as well, also by another daemon.
+    if (cgroup !== '') await writeFile(path.join(this.directory, 'cgroup'), cgroup, { mode: 0o600 });
+    this.#log ??= readShimLog(platform.files, path.join(this.directory, 'log'), log);
+  }
+
+  /** Errors: Unavailable with what the shim said; no process is left then. */
+  async #start(signal: AbortSignal): Promise<number> {
+    const { platform, log } = this.#dependencies;
+    const { processes } = platform;
+    const ready = makePipe(platform.files);
+    let pid: number;
+    try {
+      pid = this.#spawn(ready.writeFd);
+    } catch (error) {
+      closeSync(ready.readFd);
+      throw error;
+    } finally {
+      closeSync(ready.writeFd);
+    }
+    // Reaped when it ends; nobody waits for it.
+    processes.exited(pid).catch(() => {});
+    try {
+      await this.#savePid(pid);
+      const cgroup = await this.#cgroup();
+      if (cgroup !== '') joinCgroup(platform.mounts.list(), cgroup, pid);
+      const problem = await readToEnd(ready.readFd, signal);
+      if (problem !== '') throw unavailable(`the shim did not start: ${problem}`);
+      if (!processes.isAlive(pid)) throw unavailable('the shim ended as soon as it was started; see its log');
+    } catch (error) {
+      this.#kill(pid);
+      throw error;
+    }
+    // As containerd: the kernel should take a shim after the containers, and before the daemon.
+    processes.setOomScoreAdjust(pid, 1);
+    log.debug({ pid, directory: this.directory }, 'shim started');
+    return pid;
+  }
+
+  #spawn(readyFd: number): number {
+    const { files, processes } = this.#dependencies.platform;
+    const { program, daemon, group } = this.#options;
+    const logFd = files.openFifo(path.join(this.directory, 'log'), 'read-write', { nonBlocking: true });
+    try {
+      return processes.spawn({
+        file: program.file,
+        args: [
+          ...program.args,
+          ...['-address', daemon.grpcAddress, '-socket', path.join(this.directory, 'sock')],
+          ...['-runc-root', this.#runcRoot, '-grace-ms', String(group.graceMs), 'serve'],
+        ],
+        cwd: '/',
+        env: childEnvironment({ TTRPC_ADDRESS: daemon.ttrpcAddress, GRPC_ADDRESS: daemon.grpcAddress }),
+        stdio: ['null', 'null', logFd, readyFd],
+        newSession: true,
+      });
+    } finally {
+      closeSync(logFd);
+    }
+  }
+
+  #kill(pid: number): void {
+    try {
+      this.#dependencies.platform.processes.kill(pid, SIGKILL);
+    } catch (error) {
+      if (!hasCode(error, 'NotFound')) throw error;
+    }
+  }
+
+  async #savePid(pid: number): Promise<void> {
+    const startTicks = identify(this.#dependencies.platform.processes, pid)?.startTicks ?? '';
+    await writeFile(`${this.#pidFile}.new`, `${pid} ${startTicks}\n`, { mode: 0o600 });
+    await rename(`${this.#pidFile}.new`, this.#pidFile);
+  }
+
+  #cgroup(): Promise<string> {
+    return readFile(path.join(this.directory, 'cgroup'), 'utf8').catch(() => '');
+  }
+}
+
+async function readToEnd(fd: number, signal: AbortSignal): Promise<string> {
+  const reader = pipeReader(fd);
+  const read = async (): Promise<string> => {
+    const chunks: Buffer[] = [];
+    for await (const chunk of reader) chunks.push(chunk as Buffer);
+    return Buffer.concat(chunks).toString('utf8');
+  };
+  const reading = read();
+  try {
+    return await raceSignal(reading, signal);
+  } catch (error) {
+    reading.catch(() => {});
+    reader.destroy();
+    throw wrap(`the shim was not ready within ${limits.shimAdoptMs / 1000} s`, error);
+  }
+}
