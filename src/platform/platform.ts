@@ -17,6 +17,7 @@ export interface Platform {
   readonly name: 'linux' | 'portable';
   readonly files: FileOperations;
   readonly mounts: MountOperations;
+  readonly loops: LoopOperations;
   readonly processes: ProcessOperations;
   readonly terminals: TerminalOperations;
   readonly sockets: SocketOperations;
@@ -126,6 +127,26 @@ export interface MountOperations {
   /** Unmounts everything stacked on `target` and below it. */
   unmountAll(target: string, options?: { lazy?: boolean }): void;
   list(): MountInfo[];
+}
+
+/** A file as a block device. Disposing closes it here; it stays attached while it is in use, or after `keep`. */
+export interface LoopDevice extends Disposable {
+  /** `/dev/loopN`. */
+  readonly path: string;
+  /** Stays attached until `detach`, whoever has it open. */
+  keep(): void;
+}
+
+/** loop(4). */
+export interface LoopOperations {
+  /**
+   * `file` is not followed when it is a symlink. `tag` says whose device it is (its last 63 bytes; the path of the file
+   * when absent). Errors: NotFound, ResourceExhausted.
+   */
+  attach(file: string, options: { readOnly: boolean; tag?: string }): LoopDevice;
+  /** False, and nothing done, when it does not carry the tag. Errors: InvalidArgument (no loop device). */
+  detach(device: string, tag: string): boolean;
+  isAttached(device: string, tag: string): boolean;
 }
 
 export type StdioTarget = number | 'null';

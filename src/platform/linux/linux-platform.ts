@@ -3,6 +3,7 @@ import type { Platform } from '../platform.ts';
 import { LinuxCgroups } from './cgroups.ts';
 import { LinuxFiles } from './files.ts';
 import { LinuxInflaters } from './inflaters.ts';
+import { LinuxLoops } from './loop-devices.ts';
 import { LinuxMemory } from './memory.ts';
 import { LinuxMounts } from './mounts.ts';
 import { LinuxProcesses } from './processes.ts';
@@ -12,7 +13,8 @@ import { LinuxTerminals } from './terminals.ts';
 export const linuxPlatform = (): Platform => ({
   name: 'linux',
   files: new LinuxFiles(),
-  mounts: new LinuxMounts(),
+  mounts: new LinuxMounts({ loops: new LinuxLoops() }),
+  loops: new LinuxLoops(),
   processes: new LinuxProcesses(),
   terminals: new LinuxTerminals(),
   sockets: new LinuxSockets(),

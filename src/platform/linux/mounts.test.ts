@@ -18,6 +18,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { hasCode } from '../../base/errors.ts';
 import type { Mount } from '../mount.ts';
+import { LinuxLoops } from './loop-devices.ts';
 import { LinuxMounts } from './mounts.ts';
 import { splitLowerDirs } from './overlay-mount.ts';
 
@@ -31,7 +32,7 @@ const bind = (source: string, ...options: string[]): Mount => ({
 });
 
 describe('mounts of Linux', { skip }, () => {
-  const mounts = new LinuxMounts();
+  const mounts = new LinuxMounts({ loops: new LinuxLoops() });
   let folder = '';
   let target = '';
   let descriptors: string[] = [];

@@ -11,7 +11,7 @@ import { unimplemented } from '../../base/errors.ts';
 import { limits } from '../../base/limits.ts';
 import { errnoName, fromErrno, withNodeErrors } from '../errno.ts';
 import type { Mount } from '../mount.ts';
-import type { MountInfo, MountOperations } from '../platform.ts';
+import type { LoopOperations, MountInfo, MountOperations } from '../platform.ts';
 import { IdMapping } from './idmap.ts';
 import * as libc from './libc.ts';
 import * as words from './mount-options.ts';
@@ -21,12 +21,25 @@ import { mountDataBytes, mountLongOverlay, splitLowerDirs } from './overlay-moun
 const retryMs = 10;
 
 export class LinuxMounts implements MountOperations {
+  readonly #loops: LoopOperations;
+
+  constructor({ loops }: { loops: LoopOperations }) {
+    this.#loops = loops;
+  }
+
+  /** `loop` among the options: the source is a file, on a loop device that goes with the mount, as by mount(8). */
   mount(mount: Mount, target: string): void {
     const parsed = words.parseMountOptions(mount.options);
-    if (parsed.data.includes('loop'))
-      throw unimplemented(
-        `mount ${mount.source}: the loop option is not supported; attach a loop device first`,
-      );
+    if (!parsed.data.includes('loop')) {
+      this.#mount(mount, parsed, target);
+      return;
+    }
+    using device = this.#loops.attach(mount.source, { readOnly: words.isReadOnly(parsed.flags) });
+    const data = parsed.data.filter((option) => option !== 'loop');
+    this.#mount({ ...mount, source: device.path }, { ...parsed, data }, target);
+  }
+
+  #mount(mount: Mount, parsed: words.ParsedMountOptions, target: string): void {
     this.#attach(mount, parsed, target);
     try {
       this.#adjust(parsed, target);

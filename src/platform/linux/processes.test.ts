@@ -1,26 +1,18 @@
 import assert from 'node:assert/strict';
-import {
-  closeSync,
-  existsSync,
-  mkdtempSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
-  rmSync,
-} from 'node:fs';
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { Worker } from 'node:worker_threads';
 import { hasCode } from '../../base/errors.ts';
 import { limits } from '../../base/limits.ts';
+import { descriptorsOf } from '../../testing/held.ts';
+import { LinuxLoops } from './loop-devices.ts';
 import { LinuxMounts } from './mounts.ts';
 import { foreignExit } from './pidfd.ts';
 import { LinuxProcesses } from './processes.ts';
 
 const env = { PATH: '/usr/bin:/bin' };
-const descriptors = (): string[] => readdirSync('/proc/self/fd').sort();
 
 function shell(processes: LinuxProcesses, script: string): number {
   return processes.spawn({ file: 'sh', args: ['-c', script], env, stdio: ['null', 'null', 'null'] });
@@ -69,7 +61,7 @@ describe('children', () => {
   test('200 children leave no descriptor and no zombie behind', async () => {
     const processes = new LinuxProcesses();
     await processes.exited(shell(processes, 'exit 0'));
-    const before = descriptors();
+    const before = descriptorsOf();
     const pids = Array.from({ length: 200 }, (_, index) => shell(processes, `exit ${index % 100}`));
     const exits = await Promise.all(pids.map((pid) => processes.exited(pid)));
     assert.deepEqual(
@@ -77,7 +69,7 @@ describe('children', () => {
       pids.map((_, index) => index % 100),
     );
     for (const pid of pids) assert.equal(existsSync(`/proc/${pid}`), false, `zombie ${pid}`);
-    assert.deepEqual(descriptors(), before);
+    assert.deepEqual(descriptorsOf(), before);
   });
 
   test('descriptors arrive in the order asked for, though their numbers overlap, and no others do', async () => {
@@ -146,7 +138,7 @@ describe('children', () => {
   test('a missing program, working directory or process is NotFound', async () => {
     const processes = new LinuxProcesses();
     const isNotFound = (error: unknown): boolean => hasCode(error, 'NotFound');
-    const before = descriptors();
+    const before = descriptorsOf();
     assert.throws(() => processes.spawn({ file: 'no-such-program', args: [], env, stdio: [] }), isNotFound);
     assert.throws(() => processes.spawn({ file: '/no/such', args: [], env, stdio: [] }), isNotFound);
     assert.throws(
@@ -155,7 +147,7 @@ describe('children', () => {
     );
     await assert.rejects(processes.exited(0x3f_ffff), isNotFound);
     assert.throws(() => processes.kill(0x3f_ffff, 0), isNotFound);
-    assert.deepEqual(descriptors(), before);
+    assert.deepEqual(descriptorsOf(), before);
   });
 
   test('a process adopted as subreaper gives its status, whoever made it', async () => {
@@ -205,11 +197,11 @@ describe('children', () => {
     const processes = new LinuxProcesses();
     const observer = new LinuxProcesses();
     const pid = shell(processes, 'exec sleep 100');
-    const before = descriptors();
+    const before = descriptorsOf();
     await assert.rejects(observer.foreignExited(pid, { signal: AbortSignal.timeout(20) }), (error) =>
       hasCode(error, 'DeadlineExceeded'),
     );
-    assert.deepEqual(descriptors(), before);
+    assert.deepEqual(descriptorsOf(), before);
     const foreign = observer.foreignExited(pid, { signal: AbortSignal.timeout(10_000) });
     const own = processes.exited(pid);
     processes.kill(pid, 15);
@@ -224,7 +216,7 @@ describe('children', () => {
     const processes = new LinuxProcesses();
     processes.becomeSubreaper();
     const folder = mkdtempSync(join(tmpdir(), 'gantry-zombie-'));
-    const before = descriptors();
+    const before = descriptorsOf();
     // Its parent becomes a program that knows of no children, so that a zombie stays.
     const parent = shell(processes, `sleep 100 & echo $! > ${folder}/pid; exec sleep 100`);
     const isSleep = (): boolean => readFileSync(`/proc/${parent}/comm`, 'utf8') === 'sleep\n';
@@ -242,7 +234,7 @@ describe('children', () => {
     assert.equal((await processes.exited(pid)).status, 143);
     const exit = await late;
     assert.deepEqual([exit?.pid, exit?.status], [pid, 143]);
-    assert.deepEqual(descriptors(), before);
+    assert.deepEqual(descriptorsOf(), before);
     rmSync(folder, { recursive: true });
   });
 
@@ -250,7 +242,7 @@ describe('children', () => {
     const processes = new LinuxProcesses();
     const folder = mkdtempSync(join(tmpdir(), 'gantry-pin-'));
     const pin = join(folder, 'pidfd');
-    const before = descriptors();
+    const before = descriptorsOf();
     const pid = shell(processes, `while [ ! -e ${folder}/end ]; do sleep 0.01; done; exit 9`);
     const pinned = processes.pin(pid, pin);
     closeSync(openSync(join(folder, 'end'), 'w'));
@@ -259,8 +251,8 @@ describe('children', () => {
     const exit = await processes.foreignExited(pid, { signal: AbortSignal.timeout(10_000), pin });
     // Kernels before 6.15 do not pin.
     assert.equal(exit?.status, pinned ? 9 : undefined);
-    assert.deepEqual(descriptors(), before);
-    new LinuxMounts().unmountAll(folder);
+    assert.deepEqual(descriptorsOf(), before);
+    new LinuxMounts({ loops: new LinuxLoops() }).unmountAll(folder);
     rmSync(folder, { recursive: true });
   });
 

@@ -5,6 +5,7 @@
 import { unimplemented } from '../../base/errors.ts';
 import type {
   CgroupOperations,
+  LoopOperations,
   MountOperations,
   Platform,
   SocketOperations,
@@ -24,6 +25,12 @@ const mounts: MountOperations = {
   unmount: () => {},
   unmountAll: () => {},
   list: () => [],
+};
+
+const loops: LoopOperations = {
+  attach: lacking('loops.attach'),
+  detach: lacking('loops.detach'),
+  isAttached: () => false,
 };
 
 const terminals: TerminalOperations = {
@@ -49,6 +56,7 @@ export const portablePlatform = (): Platform => ({
   name: 'portable',
   files: new PortableFiles(),
   mounts,
+  loops,
   processes: new PortableProcesses(),
   terminals,
   sockets,
