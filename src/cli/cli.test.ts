@@ -13,13 +13,18 @@ import { after, before, describe, test } from 'node:test';
 import { type Daemon, startPeer } from '../../test/support/daemon.ts';
 import { type Registry, startRegistry } from '../../test/support/registry.ts';
 import { attempt, type Outcome } from '../../test/support/run.ts';
+import { needsRoot } from '../testing/needs-root.ts';
 import { until } from '../testing/until.ts';
 import { fifoDirectory } from './runtime-directory.ts';
 
 const program = join(import.meta.dirname, 'main.ts');
 const namespace = `cli-test-${process.pid}`;
 
-describe('gantry against containerd (needs root)', { concurrency: 1, timeout: 180_000 }, () => {
+describe('gantry against containerd', {
+  skip: needsRoot('it runs containers'),
+  concurrency: 1,
+  timeout: 180_000,
+}, () => {
   let daemon: Daemon;
   let registry: Registry;
   let image: string;

@@ -11,6 +11,7 @@ import { type Daemon, startPeer } from '../../test/support/daemon.ts';
 import { type Registry, startRegistry } from '../../test/support/registry.ts';
 import { digestOf } from '../base/digest.ts';
 import { selectPlatform } from '../platform/select.ts';
+import { needsRoot } from '../testing/needs-root.ts';
 import {
   type ContainerFromImage,
   connect,
@@ -34,7 +35,11 @@ async function textOf(stream: Readable | undefined): Promise<string> {
   return Buffer.concat(chunks).toString();
 }
 
-describe('client against containerd (needs root)', { concurrency: 1, timeout: 120_000 }, () => {
+describe('client against containerd', {
+  skip: needsRoot('it runs containers'),
+  concurrency: 1,
+  timeout: 120_000,
+}, () => {
   let daemon: Daemon;
   let registry: Registry;
   let gantry: GantryClient;

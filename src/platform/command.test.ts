@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
-import { readdirSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { hasCode, permissionDenied } from '../base/errors.ts';
+import { descriptorsOf } from '../testing/held.ts';
 import { runCommand } from './command.ts';
 import { LinuxProcesses } from './linux/processes.ts';
 import type { SpawnRequest } from './platform.ts';
@@ -75,11 +75,11 @@ for (const [name, processes] of [
     });
 
     test('a program that is not there is NotFound, and nothing stays open', async () => {
-      const before = readdirSync('/proc/self/fd').length;
+      const before = descriptorsOf().length;
       await assert.rejects(runCommand(processes, { file: 'no-such-program', args: [], env }), (error) =>
         hasCode(error, 'NotFound'),
       );
       await shell('true', { stdin: Buffer.from('x') });
-      assert.equal(readdirSync('/proc/self/fd').length, before);
+      assert.equal(descriptorsOf().length, before);
     });
   });

@@ -15,12 +15,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { hasCode } from '../base/errors.ts';
+import { needsRoot } from '../testing/needs-root.ts';
 import { linuxPlatform } from './linux/linux-platform.ts';
 import type { Mount } from './mount.ts';
 import { portablePlatform } from './portable/portable-platform.ts';
 import { mountAll, releaseLeftMounts, resolveBelow, unmountAll, withTempMount } from './temp-mount.ts';
 
-const skip = process.getuid?.() === 0 ? false : 'needs root: it mounts file systems';
+const skip = needsRoot('it mounts file systems');
 
 const bind = (source: string, target = ''): Mount => ({ type: 'bind', source, target, options: ['rbind'] });
 const tmpfs = (target = ''): Mount => ({ type: 'tmpfs', source: 'tmpfs', target, options: [] });

@@ -1,6 +1,5 @@
 /** What every protocol must do, with a service of its own that has all four kinds of calls. Run by both of them. */
 import assert from 'node:assert/strict';
-import { readdirSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -19,6 +18,7 @@ import {
 import { type Context, requireNamespace } from '../base/context.ts';
 import { ContainerdError, type ErrorCode, hasCode, notFound } from '../base/errors.ts';
 import { rejectsWith } from '../testing/assertions.ts';
+import { descriptorsOf } from '../testing/held.ts';
 import { until } from '../testing/until.ts';
 import type { InFlightCall } from './in-flight.ts';
 import { type Client, type Connection, type ServedService, serve } from './service.ts';
@@ -80,8 +80,6 @@ export const Echo = createFileRegistry(file, (name) =>
 
 const text = (value: Uint8Array): string => Buffer.from(value).toString();
 const bytes = (value: string): { value: Uint8Array } => ({ value: Buffer.from(value) });
-
-const openDescriptors = (): number => readdirSync('/proc/self/fd').length;
 
 /** The last context and what became of its call. */
 interface Seen {
@@ -414,7 +412,7 @@ export function transportSuite(name: string, protocol: ProtocolUnderTest): void 
         'one is connected',
         () => source.sockets.filter((socket) => !socket.destroyed).length === 1,
       );
-      const openBefore = openDescriptors();
+      const openBefore = descriptorsOf().length;
       for (let round = 0; round < 3; round += 1) {
         const other = await protocol.connect(listener.path);
         const iterator = other.client(Echo).count(bytes('forever'))[Symbol.asyncIterator]();
@@ -430,7 +428,7 @@ export function transportSuite(name: string, protocol: ProtocolUnderTest): void 
         await until('both calls have ended', () => server.inFlight().length === 0);
         await other[Symbol.asyncDispose]();
       }
-      await until('all descriptors are closed', () => openDescriptors() <= openBefore);
+      await until('all descriptors are closed', () => descriptorsOf().length <= openBefore);
       assert.equal(text((await echo.echo(bytes('still there'))).value), 'still there');
     });
 

@@ -4,11 +4,12 @@
  * with itself, which shows whether a scenario is repeatable at all.
  */
 import assert from 'node:assert/strict';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { isDeepStrictEqual } from 'node:util';
+import { mountsBelow } from '../../src/testing/held.ts';
 import { readTree } from '../../src/testing/tree.ts';
 import { until } from '../../src/testing/until.ts';
 import { type Ctr, ctrOf, debianCtr } from '../support/ctr.ts';
@@ -200,9 +201,5 @@ async function performStep(
 
 /** A scenario that ends early leaves mounts. */
 async function unmountBelow(directory: string): Promise<void> {
-  const points = (await readFile('/proc/self/mountinfo', 'utf8'))
-    .split('\n')
-    .map((line) => line.split(' ')[4] ?? '')
-    .filter((point) => point.startsWith(directory));
-  for (const point of points.reverse()) await attempt('umount', ['-l', point]);
+  for (const point of mountsBelow(directory).toReversed()) await attempt('umount', ['-l', point]);
 }

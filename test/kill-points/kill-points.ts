@@ -5,6 +5,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 import { connect, hasCode } from '../../src/client/index.ts';
+import { mountsBelow } from '../../src/testing/held.ts';
 import { until } from '../../src/testing/until.ts';
 import { type Daemon, startGantry } from '../support/daemon.ts';
 import { startRegistry } from '../support/registry.ts';
@@ -149,16 +150,14 @@ async function lookForLeftovers(daemon: Daemon, { client, ledger }: World): Prom
   const left = async (): Promise<string[]> => {
     const tasks = (await client.call('list tasks', (gantry) => gantry.tasks.list())) ?? [];
     const containers = (await client.call('list containers', (gantry) => gantry.containers.list())) ?? [];
-    const mounts = readFileSync('/proc/self/mountinfo', 'utf8')
-      .split('\n')
-      .filter((line) => line.includes(daemon.state) || line.includes(daemon.root));
+    const mounts = [daemon.state, daemon.root].flatMap((directory) => mountsBelow(directory));
     const cgroups = existsSync(cgroupParent)
       ? readdirSync(cgroupParent, { withFileTypes: true }).filter((entry) => entry.isDirectory())
       : [];
     return [
       ...tasks.map(({ id, status }) => `task ${id} (${status})`),
       ...containers.map(({ id }) => `container ${id}`),
-      ...mounts.map((line) => `mount ${line.split(' ')[4]}`),
+      ...mounts.map((point) => `mount ${point}`),
       ...cgroups.map(({ name }) => `cgroup ${name}`),
     ];
   };

@@ -7,6 +7,7 @@ import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
+import { mountsBelow } from '../../src/testing/held.ts';
 import { until } from '../../src/testing/until.ts';
 import { type Ctr, ctrOf } from './ctr.ts';
 import { peerBinaries } from './peers.ts';
@@ -155,10 +156,6 @@ async function removeTraces(dir: string): Promise<void> {
     for (const pid of pids) if (existsSync(`/proc/${pid}`)) await attempt('kill', ['-KILL', pid]);
     return pids.length === 0;
   });
-  const mounts = (await readFile('/proc/self/mountinfo', 'utf8'))
-    .split('\n')
-    .map((line) => line.split(' ')[4] ?? '')
-    .filter((point) => point.startsWith(dir));
-  for (const point of mounts.reverse()) await attempt('umount', ['-l', point]);
+  for (const point of mountsBelow(dir).toReversed()) await attempt('umount', ['-l', point]);
   await rm(dir, { recursive: true, force: true });
 }

@@ -11,6 +11,7 @@ import { after, before, describe, test } from 'node:test';
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import { parseDigest } from '../../src/base/digest.ts';
 import type { HeldLease } from '../../src/client/index.ts';
+import { needsRoot } from '../../src/testing/needs-root.ts';
 import { until } from '../../src/testing/until.ts';
 import { anyToWire, packAny } from '../../src/wire/any.ts';
 import type { Descriptor } from '../../src/wire/gen/containerd/types/descriptor_pb.js';
@@ -25,7 +26,7 @@ import { attempt } from '../support/run.ts';
 import { makeRuncStandIn, type RuncStandIn } from '../support/runc-stand-in.ts';
 import { TaskLab } from '../support/task-lab.ts';
 
-const skip = process.getuid?.() === 0 ? false : 'needs root: it runs containers by runc';
+const skip = needsRoot('it runs containers by runc');
 const criuTar = 'application/vnd.containerd.container.criu.checkpoint.criu.tar';
 const configBlob = 'application/vnd.containerd.container.checkpoint.config.v1+proto';
 

@@ -1,9 +1,10 @@
 /** Hostile and failing input: a clear error by the right code, nothing half-done, nothing leaked, still serving. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { readdir, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { after, before, describe, test } from 'node:test';
+import { descriptorsOf, mountsBelow } from '../../src/testing/held.ts';
 import {
   buildImage,
   buildLayer,
@@ -26,12 +27,9 @@ interface Held {
 }
 
 async function held(daemon: Daemon): Promise<Held> {
-  const mounts = (await readFile('/proc/self/mountinfo', 'utf8'))
-    .split('\n')
-    .filter((line) => line.includes(daemon.root));
   return {
-    descriptors: (await readdir(`/proc/${daemon.pid}/fd`)).length,
-    mounts: mounts.length,
+    descriptors: descriptorsOf(daemon.pid).length,
+    mounts: mountsBelow(daemon.root).length,
     children: (await readFile(`/proc/${daemon.pid}/task/${daemon.pid}/children`, 'utf8'))
       .split(' ')
       .filter(Boolean).length,

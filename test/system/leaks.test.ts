@@ -12,6 +12,7 @@ import { dirname, join } from 'node:path';
 import { after, before, describe, type TestContext, test } from 'node:test';
 import { attachStreams, makeStreams, type ProcessStreams } from '../../src/client/index.ts';
 import { selectPlatform } from '../../src/platform/select.ts';
+import { mountsBelow } from '../../src/testing/held.ts';
 import { until } from '../../src/testing/until.ts';
 import { type Daemon, startGantry } from '../support/daemon.ts';
 import { type Registry, startRegistry } from '../support/registry.ts';
@@ -113,7 +114,7 @@ describe('nothing is left behind', { concurrency: 1 }, () => {
       ...named('loop waits for', (await dump()).waitingFor),
       'daemon threads': statusField(daemon.pid, 'Threads'),
       'shim threads': statusField(shimPid, 'Threads'),
-      mounts: lines(readFileSync('/proc/self/mountinfo', 'utf8')).filter((line) => line.includes(dir)).length,
+      mounts: mountsBelow(dir).length,
       FIFOs: (await count(dir, '-type', 'p')) + (await count(fifoDir, '-type', 'p')),
       'files of the state': await count(daemon.state, '-xdev'),
       // runc makes them by the namespace's name where the spec has no path of its own.

@@ -11,6 +11,7 @@ import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { cgroupOf } from '../../src/platform/cgroups/cgroup-paths.ts';
+import { needsRoot } from '../../src/testing/needs-root.ts';
 import { until } from '../../src/testing/until.ts';
 import { ctrOf } from '../support/ctr.ts';
 import { type Daemon, startContainerd } from '../support/daemon.ts';
@@ -19,7 +20,7 @@ import { type Registry, startRegistry } from '../support/registry.ts';
 import { attempt } from '../support/run.ts';
 import { TaskLab } from '../support/task-lab.ts';
 
-const skip = process.getuid?.() === 0 ? false : 'needs root: it runs containers by runc';
+const skip = needsRoot('it runs containers by runc');
 const bin = join(import.meta.dirname, '../../bin');
 const newest = await peerBinaries();
 

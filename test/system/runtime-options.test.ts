@@ -13,6 +13,7 @@ import { after, before, describe, test } from 'node:test';
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import { makeStreams } from '../../src/client/index.ts';
 import { selectPlatform } from '../../src/platform/select.ts';
+import { needsRoot } from '../../src/testing/needs-root.ts';
 import { until } from '../../src/testing/until.ts';
 import { anyToWire, packAny } from '../../src/wire/any.ts';
 import { Task } from '../../src/wire/gen/containerd/runtime/task/v3/shim_pb.js';
@@ -23,7 +24,7 @@ import { type Registry, startRegistry } from '../support/registry.ts';
 import { attempt, run } from '../support/run.ts';
 import { TaskLab } from '../support/task-lab.ts';
 
-const skip = process.getuid?.() === 0 ? false : 'needs root: it runs containers by runc';
+const skip = needsRoot('it runs containers by runc');
 const ourShim = join(import.meta.dirname, '../../bin/containerd-shim-gantry-v1');
 const sleepOf = { args: ['sleep', '1000'], cwd: '/', env: ['PATH=/bin'], user: { uid: 0, gid: 0 } };
 

@@ -1,11 +1,21 @@
 /** A shim is killed, and the next one in its directory takes everything over: real runc, the task API, kill -9. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { closeSync, existsSync, openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  closeSync,
+  existsSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { hasCode } from '../../src/base/errors.ts';
 import { loadContainer } from '../../src/shim/bundle/state-file.ts';
+import { mountsBelow } from '../../src/testing/held.ts';
+import { needsRoot } from '../../src/testing/needs-root.ts';
 import { until } from '../../src/testing/until.ts';
 import { anyFromWire, anyToWire, jsonTypeUrls, packJson } from '../../src/wire/any.ts';
 import { Task } from '../../src/wire/gen/containerd/runtime/task/v3/shim_pb.js';
@@ -19,7 +29,7 @@ const SIGKILL = 9;
 const SIGTERM = 15;
 const SIGUSR1 = 10;
 const sleep = ['/bin/sleep', '1000'];
-const skip = process.getuid?.() === 0 ? false : 'needs root: it runs containers by runc';
+const skip = needsRoot('it runs containers by runc');
 
 describe('a shim that is killed, as root', { skip, timeout: 240_000 }, () => {
   let lab: ShimLab;
@@ -73,8 +83,7 @@ describe('a shim that is killed, as root', { skip, timeout: 240_000 }, () => {
       ...['create', 'start', 'paused', 'resumed', 'exec-added', 'exec-started', 'exit later 5'],
       ...['exit init 137', 'delete'],
     ]);
-    const mounts = readFileSync('/proc/self/mountinfo', 'utf8');
-    assert.ok(!mounts.includes(lab.bundle(id)), 'neither root filesystem nor pinned process is left');
+    assert.deepEqual(mountsBelow(lab.bundle(id)), [], 'neither root filesystem nor pinned process is left');
     await until('it is let go of', () => !existsSync(join(lab.root, 'shim/held/shim-lab', id)));
   });
 
@@ -244,7 +253,7 @@ describe('a shim that is killed, as root', { skip, timeout: 240_000 }, () => {
     }
     await lab.start();
     await assert.rejects(lab.tasks.state({ id }), (error) => hasCode(error, 'NotFound'));
-    assert.ok(!readFileSync('/proc/self/mountinfo', 'utf8').includes(lab.bundle(id)));
+    assert.deepEqual(mountsBelow(lab.bundle(id)), []);
     await lab.tasks.create(lab.request(id));
     await lab.tasks.start({ id });
     assert.equal(await lab.finish(id), 0);
@@ -263,6 +272,33 @@ describe('a shim that is killed, as root', { skip, timeout: 240_000 }, () => {
     assert.equal(await stateOf(id), Status.RUNNING);
     assert.equal(await lab.finish(id, SIGKILL), 137);
     assert.deepEqual(lab.topics(id), ['create', 'start', 'exit init 137', 'delete']);
+  });
+
+  test('a start without a runc in flight: it runs, or can be started again', async () => {
+    const [early, late] = [await lab.create(sleep), await lab.create(sleep)];
+    await lab.kill();
+    for (const id of [early, late]) {
+      const saved = loadContainer(lab.bundle(id));
+      const starting = { ...saved, init: { ...saved?.init, phase: 'starting' } };
+      appendFileSync(join(lab.bundle(id), 'gantry-shim.json'), `${JSON.stringify(starting)}\n`);
+    }
+    // All of a start but its last step.
+    const fifo = join(lab.root, 'shim/runc/shim-lab', late, 'exec.fifo');
+    assert.equal(readFileSync(fifo, 'latin1'), '0');
+    await lab.start();
+    assert.equal(await stateOf(early), Status.CREATED);
+    await lab.tasks.start({ id: early });
+    assert.equal(await stateOf(late), Status.RUNNING);
+    // runc takes it for running, too.
+    await lab.tasks.pause({ id: late });
+    await lab.tasks.resume({ id: late });
+    for (const id of [early, late]) {
+      assert.equal(await lab.finish(id, SIGKILL), 137);
+      assert.deepEqual(
+        lab.topics(id).filter((topic) => !/paused|resumed/.test(topic)),
+        ['create', 'start', 'exit init 137', 'delete'],
+      );
+    }
   });
 
   test('an exec in flight: it runs, or can be started again', async () => {

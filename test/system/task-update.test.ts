@@ -10,6 +10,7 @@ import { after, before, describe, test } from 'node:test';
 import { readCgroupMetrics } from '../../src/platform/cgroups/cgroup-metrics.ts';
 import { cgroupOf } from '../../src/platform/cgroups/cgroup-paths.ts';
 import { selectPlatform } from '../../src/platform/select.ts';
+import { needsRoot } from '../../src/testing/needs-root.ts';
 import { until } from '../../src/testing/until.ts';
 import { anyFromWire, anyToWire, jsonTypeUrls, packJson, unpackAny } from '../../src/wire/any.ts';
 import { MetricsSchema } from '../../src/wire/gen/containerd/cgroups/v1/metrics_pb.js';
@@ -18,7 +19,7 @@ import { type Daemon, startGantry } from '../support/daemon.ts';
 import { type Registry, startRegistry } from '../support/registry.ts';
 import { TaskLab } from '../support/task-lab.ts';
 
-const skip = process.getuid?.() === 0 ? false : 'needs root: it runs containers by runc';
+const skip = needsRoot('it runs containers by runc');
 const { SIGKILL, SIGTERM, SIGUSR1, SIGHUP } = constants.signals;
 const mebibyte = 1024 * 1024;
 const sleepOf = { args: ['sleep', '1000'], cwd: '/', env: ['PATH=/bin'], user: { uid: 0, gid: 0 } };

@@ -7,12 +7,13 @@ import { digestOf } from '../../base/digest.ts';
 import { hasCode } from '../../base/errors.ts';
 import { parseImageName, parseIngestRef } from '../../base/identifiers.ts';
 import { selectPlatform } from '../../platform/select.ts';
+import { needsRoot } from '../../testing/needs-root.ts';
 import { putContent, readContent } from '../content/content-store.suite.ts';
 import { StoreFixture } from './store-fixture.suite.ts';
 
 const platform = await selectPlatform();
 const skip =
-  platform.name !== 'linux' || process.getuid?.() !== 0 ? 'needs root on Linux: mounts a small tmpfs' : false;
+  platform.name === 'linux' ? needsRoot('it mounts a small tmpfs') : 'needs Linux: it mounts a small tmpfs';
 
 test('a full disk is ResourceExhausted, and the store works on once there is space', { skip }, async () => {
   const directory = await mkdtemp(join(tmpdir(), 'gantry-full-'));

@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync, wr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { needsRoot } from '../../testing/needs-root.ts';
 import { selectPlatform } from '../select.ts';
 import { killCgroupOf, ownDirectory } from './cgroup-kill.ts';
 import { type CgroupPaths, cgroupOf } from './cgroup-paths.ts';
@@ -39,7 +40,7 @@ const cases: readonly (readonly [string, CgroupPaths, CgroupPaths, string | unde
 for (const [what, theirs, ours, expected] of cases)
   test(`killed by: ${what}`, () => assert.equal(ownDirectory(theirs, ours), expected));
 
-test('a frozen process dies', { skip: process.getuid?.() !== 0 && 'needs root' }, async () => {
+test('a frozen process dies', { skip: needsRoot('it makes cgroups') }, async () => {
   const { processes } = await selectPlatform();
   const ours = cgroupOf(process.pid);
   const [parent, file, word] =
@@ -64,7 +65,7 @@ test('a frozen process dies', { skip: process.getuid?.() !== 0 && 'needs root' }
 });
 
 test('what forks without end dies altogether', {
-  skip: process.getuid?.() !== 0 && 'needs root',
+  skip: needsRoot('it makes cgroups'),
 }, async () => {
   const { processes } = await selectPlatform();
   const ours = cgroupOf(process.pid);
@@ -94,7 +95,7 @@ test('what forks without end dies altogether', {
 });
 
 test('a process in our own cgroup is not killed by it', {
-  skip: process.getuid?.() !== 0 && 'needs root',
+  skip: needsRoot('it makes cgroups'),
 }, async () => {
   const { processes } = await selectPlatform();
   assert.throws(() => killCgroupOf(processes, process.pid), { code: 'NotFound' });

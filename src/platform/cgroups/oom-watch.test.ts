@@ -13,6 +13,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import { hasCode } from '../../base/errors.ts';
+import { needsRoot } from '../../testing/needs-root.ts';
 import type { CgroupOperations } from '../platform.ts';
 import { selectPlatform } from '../select.ts';
 import { type CgroupPaths, cgroupOf } from './cgroup-paths.ts';
@@ -125,7 +126,8 @@ describe('kills told by the files', () => {
 
 /** A cgroup below ours with 8 MiB, or why there is none. */
 function smallCgroup(): { cgroup: CgroupPaths; directory: string } | string {
-  if (process.getuid?.() !== 0) return 'needs root: it makes a cgroup';
+  const unprivileged = needsRoot('it makes a cgroup');
+  if (unprivileged !== false) return unprivileged;
   const ours = cgroupOf(process.pid);
   const parent = ours.version === 2 ? join(ours.path, '..') : ours.controllers.get('memory');
   if (parent === undefined) return 'needs a memory controller';

@@ -23,9 +23,10 @@ import { after, describe, test } from 'node:test';
 import { Worker } from 'node:worker_threads';
 import { hasCode } from '../../base/errors.ts';
 import { instantOfNs } from '../../base/time.ts';
+import { needsRoot } from '../../testing/needs-root.ts';
 import { LinuxFiles } from './files.ts';
 
-const skip = process.getuid?.() === 0 ? false : 'needs root: it makes devices and confines a thread';
+const skip = needsRoot('it makes devices and confines a thread');
 
 describe('files of Linux', { skip }, () => {
   const files = new LinuxFiles();

@@ -1,21 +1,13 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import {
-  closeSync,
-  fstatSync,
-  mkdtempSync,
-  readdirSync,
-  readSync,
-  rmSync,
-  statSync,
-  writeSync,
-} from 'node:fs';
+import { closeSync, fstatSync, mkdtempSync, readSync, rmSync, statSync, writeSync } from 'node:fs';
 import { connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import * as koffi from 'koffi';
 import { hasCode } from '../../base/errors.ts';
+import { descriptorsOf } from '../../testing/held.ts';
 import { LinuxSockets, receiveDescriptor } from './sockets.ts';
 import { LinuxTerminals } from './terminals.ts';
 
@@ -88,7 +80,7 @@ socket.send_fds(s, [b'/dev/ptmx'], ${descriptors})
 
   test('a console socket hands over the descriptor that a peer sends', async () => {
     const path = join(folder, 'console');
-    const before = readdirSync('/proc/self/fd').length;
+    const before = descriptorsOf().length;
     {
       await using socket = await terminals.consoleSocket(path);
       assert.equal(statSync(path).mode & 0o777, 0o600);
@@ -100,13 +92,13 @@ socket.send_fds(s, [b'/dev/ptmx'], ${descriptors})
       closeSync(master);
     }
     assert.throws(() => statSync(path), { code: 'ENOENT' });
-    assert.equal(readdirSync('/proc/self/fd').length, before);
+    assert.equal(descriptorsOf().length, before);
   });
 
   test('peers that send two descriptors or none leave nothing open', async () => {
     const path = join(folder, 'console');
     await using socket = await terminals.consoleSocket(path);
-    const before = readdirSync('/proc/self/fd').length;
+    const before = descriptorsOf().length;
     const two = socket.receive({ signal: AbortSignal.timeout(10_000) });
     await Promise.all([
       assert.rejects(two, (error) => hasCode(error, 'FailedPrecondition')),
@@ -120,7 +112,7 @@ socket.send_fds(s, [b'/dev/ptmx'], ${descriptors})
     await rejected;
     peer.destroy();
     await closed;
-    assert.equal(readdirSync('/proc/self/fd').length, before);
+    assert.equal(descriptorsOf().length, before);
   });
 
   test('a descriptor that there is no room for is an exhausted resource', async () => {
@@ -131,7 +123,7 @@ socket.send_fds(s, [b'/dev/ptmx'], ${descriptors})
     await send(path, '[m]');
     const connection = await accepted;
     const fd = descriptorOf(connection);
-    const before = readdirSync('/proc/self/fd').length;
+    const before = descriptorsOf().length;
     {
       using _none = noMoreDescriptors();
       assert.throws(
@@ -139,7 +131,7 @@ socket.send_fds(s, [b'/dev/ptmx'], ${descriptors})
         (error) => hasCode(error, 'ResourceExhausted'),
       );
     }
-    assert.equal(readdirSync('/proc/self/fd').length, before);
+    assert.equal(descriptorsOf().length, before);
     connection.destroy();
     await new Promise((resolve) => server.close(resolve));
   });

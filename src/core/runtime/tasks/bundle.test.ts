@@ -1,4 +1,3 @@
-import { needsRoot } from '../../../testing/needs-root.ts';
 import assert from 'node:assert/strict';
 import {
   existsSync,
@@ -15,6 +14,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { parseContainerId, parseNamespace } from '../../../base/identifiers.ts';
 import { selectPlatform } from '../../../platform/select.ts';
+import { needsRoot } from '../../../testing/needs-root.ts';
 import { BundleStore } from './bundle.ts';
 
 const namespace = parseNamespace('bundles');

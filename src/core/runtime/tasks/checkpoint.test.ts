@@ -1,5 +1,4 @@
 /** Dumps into a real metadata store and out of it again, kind ones and hostile ones (needs root for the confinement). */
-import { needsRoot } from '../../../testing/needs-root.ts';
 import assert from 'node:assert/strict';
 import { chmodSync, linkSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -12,6 +11,7 @@ import { instantOfNs } from '../../../base/time.ts';
 import type { Descriptor } from '../../../oci/descriptor.ts';
 import { mediaTypes } from '../../../oci/media-types.ts';
 import { selectPlatform } from '../../../platform/select.ts';
+import { needsRoot } from '../../../testing/needs-root.ts';
 import { diffTrees, readTree, type TreeEntry } from '../../../testing/tree.ts';
 import { jsonTypeUrls, packAny, packJson } from '../../../wire/any.ts';
 import {
