@@ -19,7 +19,7 @@ import type { EventPublisher } from '../events/event-exchange.ts';
 import { parseFilters } from '../filters/filter.ts';
 import type { Deadlines } from './calls/deadlines.ts';
 import { Escalation } from './calls/escalation.ts';
-import { type ShimCall, ShimCalls, type StuckCall } from './calls/outstanding-calls.ts';
+import { type OutstandingCall, OutstandingCalls, type StuckCall } from './calls/outstanding-calls.ts';
 import { TaskCalls } from './calls/task-calls.ts';
 import type { ExitLedger } from './loss/exit-ledger.ts';
 import { afterShimLoss, type ShimLossDependencies } from './loss/shim-loss.ts';
@@ -43,6 +43,7 @@ import { stateOf } from './tasks/task-convert.ts';
 import { createTask, type TaskCreateDependencies } from './tasks/task-create.ts';
 import { deleteProcess, deleteTask } from './tasks/task-delete.ts';
 import { loadTasks } from './tasks/task-load.ts';
+import { TaskTable } from './tasks/task-table.ts';
 
 const SIGKILL = 9;
 
@@ -75,8 +76,8 @@ export interface ShimTaskManagerOptions {
 export class ShimTaskManager implements TaskManager, AsyncDisposable {
   readonly #dependencies: TaskCreateDependencies & ShimLossDependencies;
   readonly #log: Logger;
-  readonly #tasks = new Map<string, Task>();
-  readonly #inFlight = new ShimCalls();
+  readonly #tasks = new TaskTable();
+  readonly #outstanding = new OutstandingCalls();
   readonly #escalation: Escalation;
   readonly #creating = new KeyedLock();
   #stopping = false;
@@ -85,7 +86,7 @@ export class ShimTaskManager implements TaskManager, AsyncDisposable {
     const { platform, events } = nouns;
     const { root, state, shim: program, shimDirectory, ...given } = options;
     const { deadlines, daemon } = given;
-    const calls = this.#inFlight;
+    const calls = this.#outstanding;
     const escalation = new Escalation({ platform, events, calls, deadlines, log });
     this.#dependencies = {
       ...nouns,
@@ -93,7 +94,7 @@ export class ShimTaskManager implements TaskManager, AsyncDisposable {
       log,
       shimDirectory,
       tasks: this.#tasks,
-      inFlight: calls,
+      outstanding: calls,
       bundles: new BundleStore(platform, { root, state }),
       links: new ShimLinks(
         { platform, log, onLost: (link) => this.#onShimLost(link) },
@@ -114,17 +115,17 @@ export class ShimTaskManager implements TaskManager, AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stopping = true;
     await this.#dismissIdleShims();
-    for (const task of this.#tasks.values()) task.release();
+    for (const task of this.#tasks) task.release();
     await this.#dependencies.links[Symbol.asyncDispose]();
   }
 
   async create(ctx: NamespacedContext, request: CreateTask): Promise<{ pid: number }> {
     const key = taskKey(ctx.namespace, request.containerId);
     using turn = this.#creating.tryAcquire(key);
-    if (turn === undefined || this.#tasks.has(key))
+    if (turn === undefined || this.#tasks.get(ctx.namespace, request.containerId) !== undefined)
       throw new ContainerdError('AlreadyExists', `task ${request.containerId}`);
     const { task, pid } = await createTask(this.#dependencies, ctx, request);
-    this.#tasks.set(key, task);
+    this.#tasks.add(task);
     return { pid };
   }
 
@@ -162,7 +163,7 @@ export class ShimTaskManager implements TaskManager, AsyncDisposable {
   }
 
   async list(ctx: NamespacedContext): Promise<ProcessState[]> {
-    const states = this.#tasksOf(ctx).map(({ bundle }) =>
+    const states = this.#tasks.in(ctx.namespace).map(({ bundle }) =>
       this.state(ctx, { containerId: bundle.id }).catch((error: unknown) => {
         // It is being deleted just now.
         if (hasCode(error, 'NotFound')) return undefined;
@@ -249,11 +250,13 @@ export class ShimTaskManager implements TaskManager, AsyncDisposable {
 
   async metrics(ctx: NamespacedContext, filters: readonly string[]): Promise<TaskMetric[]> {
     const passes = parseFilters(filters);
-    const wanted = this.#tasksOf(ctx).filter(({ bundle }) =>
-      passes(([field]) =>
-        field === 'id' ? bundle.id : field === 'namespace' ? bundle.namespace : undefined,
-      ),
-    );
+    const wanted = this.#tasks
+      .in(ctx.namespace)
+      .filter(({ bundle }) =>
+        passes(([field]) =>
+          field === 'id' ? bundle.id : field === 'namespace' ? bundle.namespace : undefined,
+        ),
+      );
     const samples = wanted.map(async (task): Promise<TaskMetric | undefined> => {
       const { id } = task.bundle;
       try {
@@ -276,7 +279,7 @@ export class ShimTaskManager implements TaskManager, AsyncDisposable {
 
   /** Tasks of the namespace with a call that has passed its deadline, the oldest first. */
   stuck({ namespace }: NamespacedContext): StuckCall[] {
-    return this.#inFlight.stuck(namespace);
+    return this.#outstanding.stuck(namespace);
   }
 
   async checkpoint(
@@ -303,13 +306,9 @@ export class ShimTaskManager implements TaskManager, AsyncDisposable {
 
   /** Errors: NotFound. */
   #task(ctx: NamespacedContext, id: ContainerId): Task {
-    const task = this.#tasks.get(taskKey(ctx.namespace, id));
+    const task = this.#tasks.get(ctx.namespace, id);
     if (task === undefined) throw new ContainerdError('NotFound', `task ${id} not found`);
     return task;
-  }
-
-  #tasksOf({ namespace }: NamespacedContext): Task[] {
-    return [...this.#tasks.values()].filter(({ bundle }) => bundle.namespace === namespace);
   }
 
   get #call(): TaskCalls['call'] {
@@ -319,8 +318,8 @@ export class ShimTaskManager implements TaskManager, AsyncDisposable {
 
   async #delete(ctx: NamespacedContext, task: Task): Promise<ProcessEnd> {
     const end = await deleteTask(this.#dependencies, ctx, task);
-    this.#tasks.delete(task.key);
-    this.#inFlight.forget(task.bundle);
+    this.#tasks.remove(task);
+    this.#outstanding.forget(task.bundle);
     return end;
   }
 
@@ -328,13 +327,14 @@ export class ShimTaskManager implements TaskManager, AsyncDisposable {
   #watchEnd(task: Task, execId: ExecId | ''): void {
     const { namespace, id } = task.bundle;
     const deadlineMs = this.#dependencies.deadlines.ms('task.kill');
-    const begin = (): ShimCall => this.#inFlight.begin({ namespace, id, execId }, 'exit', deadlineMs);
+    const begin = (): OutstandingCall =>
+      this.#outstanding.begin({ namespace, id, execId }, 'exit', deadlineMs);
     const dying = task.dying.get(execId) ?? { call: begin(), escalating: false };
     if (dying.escalating) return;
     task.dying.set(execId, dying);
     dying.escalating = true;
     const over = (): void => {
-      this.#inFlight.answered(dying.call);
+      this.#outstanding.answered(dying.call);
       task.dying.delete(execId);
     };
     const ended = task.ended(background(this.#log), execId).finally(over);

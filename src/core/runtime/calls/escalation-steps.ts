@@ -7,12 +7,12 @@ import { argumentsOf, childrenOf, isGroupLeader } from '../../../platform/proces
 import type { ShimConnection } from '../shims/shim-connection.ts';
 import type { Task } from '../tasks/task.ts';
 import type { DeadlineName } from './deadlines.ts';
-import type { ShimCall } from './outstanding-calls.ts';
+import type { OutstandingCall } from './outstanding-calls.ts';
 
 const SIGKILL = 9;
 
 export interface Situation {
-  readonly call: ShimCall;
+  readonly call: OutstandingCall;
   readonly task: Task;
   readonly signal?: number | undefined;
   /** The shim answered the ping. */
@@ -54,7 +54,7 @@ const runtimeKill: Step = {
 };
 
 /** runc's log goes into the bundle, so that its path is among the words. */
-function isRuntimeOf(call: ShimCall, { bundle }: Task, words: readonly string[]): boolean {
+function isRuntimeOf(call: OutstandingCall, { bundle }: Task, words: readonly string[]): boolean {
   const subcommands = runtimeWords[call.call] ?? [];
   const { execId } = call.target;
   return (
@@ -108,7 +108,7 @@ export async function killShim({
   task,
 }: Pick<Situation, 'connection' | 'task'>): Promise<string | undefined> {
   if (connection === undefined || !(await task.link.kill(connection))) return undefined;
-  return task.link.isOurs ? 'killed the shim; another takes over' : 'killed the shim';
+  return task.link.isGantry ? 'killed the shim; another takes over' : 'killed the shim';
 }
 
 /** Whoever asked for this wants the process ended, whatever it takes. */
@@ -125,7 +125,7 @@ export function stepsFor(situation: Situation): Step[] {
     ...(fatal && ofInit ? [killCgroup] : []),
   ];
   const last = fatal && ofInit ? [unmount] : [];
-  if (!task.link.isOurs)
+  if (!task.link.isGantry)
     return [
       ...(answers ? [runtimeKill] : []),
       ...ending,

@@ -17,19 +17,19 @@ import type { ShimConnection } from '../shims/shim-connection.ts';
 import type { Task } from '../tasks/task.ts';
 import type { Deadlines } from './deadlines.ts';
 import { killShim, type Situation, type Step, stepsFor } from './escalation-steps.ts';
-import type { ShimCall, ShimCalls } from './outstanding-calls.ts';
+import type { OutstandingCall, OutstandingCalls } from './outstanding-calls.ts';
 
 export interface EscalationDependencies {
   readonly platform: Platform;
   readonly events: EventPublisher;
-  readonly calls: ShimCalls;
+  readonly calls: OutstandingCalls;
   readonly deadlines: Deadlines;
   readonly log: Logger;
 }
 
 /** A call that may be escalated. */
 export interface Escalated {
-  readonly call: ShimCall;
+  readonly call: OutstandingCall;
   readonly task: Task;
   /** What a kill was asked to send. */
   readonly signal?: number | undefined;
@@ -69,7 +69,7 @@ export class Escalation {
     this.#probing.add(link.address.address);
     try {
       const connection = link.current;
-      if (connection === undefined || (await this.#ping(escalated, connection)) || !link.isOurs) return;
+      if (connection === undefined || (await this.#ping(escalated, connection)) || !link.isGantry) return;
       const found = await killShim({ connection, task: escalated.task });
       if (found !== undefined) await this.#take(escalated, 'shim-kill', found);
     } finally {
@@ -154,7 +154,7 @@ async function settlesWithin(settled: Promise<void>, ms: number): Promise<boolea
   return first !== 'late';
 }
 
-const gaveUp = ({ call, target, ageMs, step, reason }: ShimCall): ContainerdError =>
+const gaveUp = ({ call, target, ageMs, step, reason }: OutstandingCall): ContainerdError =>
   new ContainerdError(
     'DeadlineExceeded',
     `${call} of ${target.execId === '' ? '' : `process ${target.execId} of `}task ${target.id}: the shim did not come back within ${ageMs} ms (${step}: ${reason}); the call is listed as stuck until it does`,

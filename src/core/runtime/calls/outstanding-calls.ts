@@ -25,7 +25,7 @@ export interface StuckCall extends CallTarget {
   readonly reason: string;
 }
 
-export class ShimCall {
+export class OutstandingCall {
   readonly target: CallTarget;
   readonly call: string;
   readonly deadlineMs: number;
@@ -50,28 +50,28 @@ export class ShimCall {
   }
 }
 
-export class ShimCalls {
-  readonly #running = new Set<ShimCall>();
-  readonly #unanswered = new Map<string, ShimCall>();
+export class OutstandingCalls {
+  readonly #running = new Set<OutstandingCall>();
+  readonly #unanswered = new Map<string, OutstandingCall>();
 
-  begin(target: CallTarget, call: string, deadlineMs: number): ShimCall {
-    const begun = new ShimCall(target, call, deadlineMs);
+  begin(target: CallTarget, call: string, deadlineMs: number): OutstandingCall {
+    const begun = new OutstandingCall(target, call, deadlineMs);
     this.#running.add(begun);
     return begun;
   }
 
-  isRunning(call: ShimCall): boolean {
+  isRunning(call: OutstandingCall): boolean {
     return this.#running.has(call);
   }
 
   /** The answer came, an error or not. */
-  answered(call: ShimCall): void {
+  answered(call: OutstandingCall): void {
     this.#running.delete(call);
     this.#unanswered.delete(keyOf(call));
   }
 
   /** Nobody waits for the answer any more. */
-  givenUp(call: ShimCall): void {
+  givenUp(call: OutstandingCall): void {
     this.#running.delete(call);
     const key = keyOf(call);
     if (!this.#unanswered.has(key)) this.#unanswered.set(key, call);
@@ -97,5 +97,5 @@ export class ShimCalls {
   }
 }
 
-const keyOf = ({ target, call }: ShimCall): string =>
+const keyOf = ({ target, call }: OutstandingCall): string =>
   JSON.stringify([target.namespace, target.id, target.execId, call]);

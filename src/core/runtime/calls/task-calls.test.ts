@@ -19,11 +19,11 @@ import { TaskEscalatedSchema } from '../../../wire/gen/gantry/runtime/v1/runtime
 import type { EventPublisher } from '../../events/event-exchange.ts';
 import { shimAddressIn } from '../shims/gantry-shim.ts';
 import { ShimConnection } from '../shims/shim-connection.ts';
-import { type OwnShim, ShimLink } from '../shims/shim-link.ts';
+import { type RestartableShim, ShimLink } from '../shims/shim-link.ts';
 import { Task } from '../tasks/task.ts';
 import { Deadlines } from './deadlines.ts';
 import { Escalation } from './escalation.ts';
-import { ShimCalls } from './outstanding-calls.ts';
+import { OutstandingCalls } from './outstanding-calls.ts';
 import { TaskCalls } from './task-calls.ts';
 
 const id = parseContainerId('c1');
@@ -40,7 +40,7 @@ async function makeLab(t: TestContext, { deadlines = {} }: { deadlines?: Record<
   mkdirSync(bundle.path);
   const shim = new FakeShim({ platform }, { directory });
   const { processes } = platform;
-  const own: OwnShim = {
+  const own: RestartableShim = {
     address: shimAddressIn(directory),
     directory,
     connect: async ({ signal }) => {
@@ -60,18 +60,18 @@ async function makeLab(t: TestContext, { deadlines = {} }: { deadlines?: Record<
   const lost: ShimLink[] = [];
   const link = new ShimLink(
     { processes, log: silentLogger, onLost: (one) => lost.push(one), vacated: async () => {} },
-    { address: own.address, shared: own },
+    { address: own.address, gantry: own },
   );
-  const inFlight = new ShimCalls();
+  const outstanding = new OutstandingCalls();
   const bounds = new Deadlines(new Map(Object.entries({ 'task.escalation': 150, ...deadlines })));
   const escalation = new Escalation({
     platform,
     events,
-    calls: inFlight,
+    calls: outstanding,
     deadlines: bounds,
     log: silentLogger,
   });
-  const calls = new TaskCalls({ calls: inFlight, escalation, deadlines: bounds });
+  const calls = new TaskCalls({ calls: outstanding, escalation, deadlines: bounds });
   const task = new Task({ bundle, link, resources: new DisposableStack() });
   t.after(async () => {
     await link[Symbol.asyncDispose]();
@@ -83,7 +83,7 @@ async function makeLab(t: TestContext, { deadlines = {} }: { deadlines?: Record<
     request: Parameters<typeof calls.call<M>>[3],
     context = ctx,
   ) => calls.call(context, task, method, request);
-  return { shim, link, task, inFlight, steps, lost, call };
+  return { shim, link, task, outstanding, steps, lost, call };
 }
 
 /** What was called to make the task, what is called then, with which end, and the effects in the shim. */
@@ -206,25 +206,25 @@ void test('a shim that cannot be started is tried again, and given up after some
 });
 
 void test('a question waits for a shim that is just taken over, longer than for an answer', async (t) => {
-  const { shim, call, inFlight } = await makeLab(t, { deadlines: { ...short, 'task.state': 50 } });
+  const { shim, call, outstanding } = await makeLab(t, { deadlines: { ...short, 'task.state': 50 } });
   await call('create', { id });
   await shim.die();
   // The pauses between these starts are longer than the deadline.
   shim.failingStarts = 2;
   assert.equal((await call('state', { id, execId: '' })).status, Status.CREATED);
-  assert.deepEqual(inFlight.stuck(namespace), []);
+  assert.deepEqual(outstanding.stuck(namespace), []);
 });
 
 void test('a question that hangs ends at its deadline, and is listed until it is answered', async (t) => {
-  const { shim, call, inFlight, steps } = await makeLab(t, { deadlines: short });
+  const { shim, call, outstanding, steps } = await makeLab(t, { deadlines: short });
   await call('create', { id });
   shim.faults.set('state', ['hang']);
   await assert.rejects(call('state', { id, execId: '' }), { code: 'DeadlineExceeded' });
-  const [stuck, ...others] = inFlight.stuck(namespace);
+  const [stuck, ...others] = outstanding.stuck(namespace);
   assert.deepEqual([stuck?.call, stuck?.id, others.length], ['state', id, 0]);
   assert.ok((stuck?.ageMs ?? 0) >= short['task.state']);
   await call('state', { id, execId: '' });
-  assert.deepEqual(inFlight.stuck(namespace), []);
+  assert.deepEqual(outstanding.stuck(namespace), []);
   assert.equal(shim.starts, 1, 'a shim that answers others is not replaced');
   assert.ok(steps.every((step) => step === 'ping'));
 });
@@ -246,17 +246,17 @@ void test('a shim that answers nothing is replaced, and the next question is ans
 });
 
 void test('a call that hangs in a shim that answers: the shim is replaced last, and the call repeated', async (t) => {
-  const { shim, call, steps, inFlight } = await makeLab(t, { deadlines: short });
+  const { shim, call, steps, outstanding } = await makeLab(t, { deadlines: short });
   await call('create', { id });
   shim.faults.set('pause', ['hang']);
   await call('pause', { id });
   assert.deepEqual(steps, ['ping', 'shim-kill']);
   assert.equal(shim.starts, 2);
-  assert.deepEqual(inFlight.running(), []);
+  assert.deepEqual(outstanding.running(), []);
 });
 
 void test('a call that hangs in every shim ends with what was tried, and stays listed', async (t) => {
-  const { shim, call, steps, inFlight } = await makeLab(t, {
+  const { shim, call, steps, outstanding } = await makeLab(t, {
     deadlines: { ...short, 'task.escalation': 60 },
   });
   await call('create', { id });
@@ -266,16 +266,16 @@ void test('a call that hangs in every shim ends with what was tried, and stays l
     message: /^update of task c1: the shim did not come back within \d+ ms \(gave-up: /,
   });
   assert.deepEqual(steps, ['ping', 'shim-kill', 'gave-up']);
-  assert.equal(inFlight.stuck(namespace)[0]?.call, 'update');
+  assert.equal(outstanding.stuck(namespace)[0]?.call, 'update');
 });
 
 void test('a caller that leaves does not wait for a hung shim', async (t) => {
-  const { shim, call, inFlight } = await makeLab(t);
+  const { shim, call, outstanding } = await makeLab(t);
   await call('create', { id });
   shim.faults.set('start', ['hang']);
   const left = new AbortController();
   const starting = call('start', { id, execId: '' }, withSignal(ctx, left.signal));
   left.abort();
   await assert.rejects(starting, { code: 'Canceled' });
-  assert.equal(inFlight.running()[0]?.call, 'start', 'it is under way, whoever asked for it');
+  assert.equal(outstanding.running()[0]?.call, 'start', 'it is under way, whoever asked for it');
 });

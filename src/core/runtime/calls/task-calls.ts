@@ -1,26 +1,22 @@
 /**
- * Every call of the daemon into a shim goes through here: it survives the death of the shim where it can (call-repeat.ts),
- * is listed while it is under way (shim-calls.ts), and what does not come back is escalated (escalation.ts). The caller
- * leaves when it likes; none of that depends on it.
+ * Every call of the daemon into a shim goes through here: it survives the death of the shim where it can (ShimLink.call),
+ * is listed while it is under way (outstanding-calls.ts), and what does not come back is escalated (escalation.ts). The
+ * caller leaves when it likes; none of that depends on it.
  */
 import type { NamespacedContext } from '../../../base/context.ts';
 import { hasCode } from '../../../base/errors.ts';
 import { raceSignal } from '../../../base/keyed-lock.ts';
-import type { TaskClient } from '../shims/shim-connection.ts';
+import type { Answer, Request } from '../shims/repeat-rules.ts';
 import type { Task } from '../tasks/task.ts';
 import type { BoundedMethod, Deadlines } from './deadlines.ts';
 import type { Escalation } from './escalation.ts';
-import type { ShimCalls } from './outstanding-calls.ts';
-import { callRepeating } from './repeat-rules.ts';
+import type { OutstandingCalls } from './outstanding-calls.ts';
 
 export interface TaskCallsDependencies {
-  readonly calls: ShimCalls;
+  readonly calls: OutstandingCalls;
   readonly escalation: Escalation;
   readonly deadlines: Deadlines;
 }
-
-type Request<M extends BoundedMethod> = Parameters<TaskClient[M]>[0];
-type Answer<M extends BoundedMethod> = Awaited<ReturnType<TaskClient[M]>>;
 
 /** Ask and change nothing: given up at their deadline. */
 const questions: ReadonlySet<BoundedMethod> = new Set(['state', 'pids', 'connect', 'stats']);
@@ -50,7 +46,7 @@ export class TaskCalls {
     const call = calls.begin({ namespace, id, execId }, method, deadlineMs);
     const isQuestion = questions.has(method);
     // Of each try: while a shim is taken over there is nobody who could answer, and that has bounds of its own.
-    const answer = callRepeating(task.link, method, request, {
+    const answer = task.link.call(method, request, {
       namespace,
       ...(isQuestion && { timeoutMs: deadlineMs }),
     });

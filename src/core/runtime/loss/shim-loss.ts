@@ -6,18 +6,18 @@ import { background, type Context } from '../../../base/context.ts';
 import { hasCode } from '../../../base/errors.ts';
 import type { Logger } from '../../../base/logger.ts';
 import { identify } from '../../../platform/process-identity.ts';
-import type { ShimCalls } from '../calls/outstanding-calls.ts';
+import type { OutstandingCalls } from '../calls/outstanding-calls.ts';
 import type { ShimConnection } from '../shims/shim-connection.ts';
 import type { ShimLink } from '../shims/shim-link.ts';
 import { programOf, type ShimStartDependencies } from '../shims/shim-start.ts';
 import type { Task } from '../tasks/task.ts';
+import type { TaskTable } from '../tasks/task-table.ts';
 import { cleanUpAfterShim, type DeadShimDependencies } from './dead-shim.ts';
 
 export interface ShimLossDependencies extends DeadShimDependencies, ShimStartDependencies {
   readonly log: Logger;
-  readonly inFlight: ShimCalls;
-  /** Tasks by taskKey. */
-  readonly tasks: Map<string, Task>;
+  readonly outstanding: OutstandingCalls;
+  readonly tasks: TaskTable;
 }
 
 const never = new AbortController().signal;
@@ -28,9 +28,9 @@ export async function afterShimLoss(deps: ShimLossDependencies, link: ShimLink):
     await deps.links.removeGroup(link);
     return;
   }
-  const held = [...deps.tasks.values()].filter((task) => task.link === link);
+  const held = deps.tasks.of(link);
   const { address } = link.address;
-  if (!link.isOurs) {
+  if (!link.isGantry) {
     deps.log.warn({ address, tasks: held.length }, 'a shim died, cleaning up its tasks');
     await Promise.all(held.map((task) => abandon(deps, task)));
     return;
@@ -59,12 +59,11 @@ async function verify(deps: ShimLossDependencies, task: Task, connection: ShimCo
   const timeoutMs = deps.deadlines.ms('shim.load');
   try {
     const { taskPid, shimPid } = await connection.call('connect', { id }, { namespace, timeoutMs });
-    deps.inFlight.forget(task.bundle);
+    deps.outstanding.forget(task.bundle);
     task.link.learnProcess(shimPid);
     learnInit(deps, task, taskPid);
   } catch (error) {
-    if (!hasCode(error, 'NotFound') || task.deletion !== undefined || deps.tasks.get(task.key) !== task)
-      return;
+    if (!hasCode(error, 'NotFound') || task.deletion !== undefined || !deps.tasks.has(task)) return;
     deps.log.warn({ id, namespace }, 'the new shim could not take a task over, cleaning up');
     await abandon(deps, task);
   }
@@ -84,8 +83,8 @@ export async function abandon(deps: ShimLossDependencies, task: Task): Promise<v
   const { bundle } = task;
   const { namespace, id } = bundle;
   const ctx: Context = background(deps.log);
-  deps.tasks.delete(task.key);
-  deps.inFlight.forget(bundle);
+  deps.tasks.remove(task);
+  deps.outstanding.forget(bundle);
   try {
     const program = await programOf(deps, bundle);
     task.abandoned.resolve(await cleanUpAfterShim(deps, ctx, { bundle, program, announce: true }));

@@ -24,12 +24,12 @@ import { readShimLog } from './shim-log.ts';
 
 const SIGKILL = 9;
 
-export interface SharedShimDependencies {
+export interface GantryShimDependencies {
   readonly platform: Platform;
   readonly log: Logger;
 }
 
-export interface SharedShimOptions {
+export interface GantryShimOptions {
   readonly program: ShimProgram;
   readonly daemon: DaemonAddresses;
   readonly group: ShimGroup;
@@ -41,12 +41,12 @@ export const shimAddressIn = (directory: string): ShimAddress => ({
   protocol: 'ttrpc',
 });
 
-export class SharedShim implements Disposable {
-  readonly #dependencies: SharedShimDependencies;
-  readonly #options: SharedShimOptions;
+export class GantryShim implements Disposable {
+  readonly #dependencies: GantryShimDependencies;
+  readonly #options: GantryShimOptions;
   #log: Disposable | undefined;
 
-  constructor(dependencies: SharedShimDependencies, options: SharedShimOptions) {
+  constructor(dependencies: GantryShimDependencies, options: GantryShimOptions) {
     this.#dependencies = dependencies;
     this.#options = options;
   }

@@ -3,21 +3,25 @@
  * again, to a new process that has taken over the containers. A foreign shim has one connection and no second life.
  */
 import { setTimeout as after } from 'node:timers/promises';
-import { unavailable, wrap } from '../../../base/errors.ts';
+import { hasCode, unavailable, wrap } from '../../../base/errors.ts';
 import { raceSignal } from '../../../base/keyed-lock.ts';
 import { limits } from '../../../base/limits.ts';
 import type { Logger } from '../../../base/logger.ts';
 import type { ProcessOperations } from '../../../platform/platform.ts';
 import { identify, type ProcessIdentity, signalIdentified } from '../../../platform/process-identity.ts';
-import type { SharedShim } from './gantry-shim.ts';
+import type { CallOptions } from '../../../wire/service.ts';
+import type { BoundedMethod } from '../calls/deadlines.ts';
+import type { GantryShim } from './gantry-shim.ts';
+import { type Answer, callAgain, type Request } from './repeat-rules.ts';
 import type { ShimAddress } from './shim-address.ts';
 import { ShimConnection } from './shim-connection.ts';
 
 const SIGKILL = 9;
+const never = new AbortController().signal;
 
 /** What a link needs of a shim that can be started again. */
-export type OwnShim = Pick<
-  SharedShim,
+export type RestartableShim = Pick<
+  GantryShim,
   'address' | 'directory' | 'connect' | 'processIdentity' | typeof Symbol.dispose
 >;
 
@@ -33,7 +37,7 @@ export interface ShimLinkDependencies {
 export class ShimLink implements AsyncDisposable {
   readonly address: ShimAddress;
   /** Undefined for a foreign shim. */
-  readonly shared: OwnShim | undefined;
+  readonly gantry: RestartableShim | undefined;
   /** Tasks that are there or being made; the link goes with the last of them. */
   readonly holders = new Set<object>();
   readonly #dependencies: ShimLinkDependencies;
@@ -44,15 +48,15 @@ export class ShimLink implements AsyncDisposable {
 
   constructor(
     dependencies: ShimLinkDependencies,
-    shim: { address: ShimAddress; shared: OwnShim | undefined },
+    shim: { address: ShimAddress; gantry: RestartableShim | undefined },
   ) {
     this.#dependencies = dependencies;
     this.address = shim.address;
-    this.shared = shim.shared;
+    this.gantry = shim.gantry;
   }
 
-  get isOurs(): boolean {
-    return this.shared !== undefined;
+  get isGantry(): boolean {
+    return this.gantry !== undefined;
   }
 
   /** The open connection, if there is one. */
@@ -74,6 +78,35 @@ export class ShimLink implements AsyncDisposable {
     return raceSignal(this.#opening, signal);
   }
 
+  /**
+   * A call that goes on when the shim dies under it, where the shim is ours: see repeat-rules.ts. Errors: what the shim
+   * answers; DeletedMeanwhile; Unavailable when no shim could take over, or `method` cannot be repeated; those of the
+   * options' signal and time.
+   */
+  async call<M extends BoundedMethod>(
+    method: M,
+    request: Request<M>,
+    options: CallOptions,
+  ): Promise<Answer<M>> {
+    const signal = options.signal ?? never;
+    let connection = await this.connection({ signal });
+    let perform: () => Promise<Answer<M>> = () => connection.call(method, request, options);
+    for (let repeats = 0; ; repeats += 1) {
+      try {
+        return await perform();
+      } catch (error) {
+        const isOver = !this.isGantry || repeats >= limits.shimCallRepeats;
+        if (!(await diedUnder(connection, error, signal)) || isOver) throw error;
+        const leaving = hasCode(error, 'Aborted');
+        connection = await this.connection({ signal });
+        // One that was about to leave has refused, and not begun.
+        perform = leaving
+          ? () => connection.call(method, request, options)
+          : () => callAgain(connection, method, request, options);
+      }
+    }
+  }
+
   /** The shim said which process it is. */
   learnProcess(pid: number): void {
     this.#process = identify(this.#dependencies.processes, pid) ?? this.#process;
@@ -81,7 +114,7 @@ export class ShimLink implements AsyncDisposable {
 
   /** The shim's process as far as it is known. */
   async process(): Promise<ProcessIdentity | undefined> {
-    return this.#process ?? (await this.shared?.processIdentity());
+    return this.#process ?? (await this.gantry?.processIdentity());
   }
 
   /** Kills the process behind `connection`, if that is still the one. False when it is not known, or gone. */
@@ -95,12 +128,12 @@ export class ShimLink implements AsyncDisposable {
     this.#ended = true;
     await this.#connection?.[Symbol.asyncDispose]();
     this.#connection = undefined;
-    this.shared?.[Symbol.dispose]();
+    this.gantry?.[Symbol.dispose]();
   }
 
   async #open(): Promise<ShimConnection> {
     const connection =
-      this.shared === undefined ? await this.#openForeign() : await this.#openOurs(this.shared);
+      this.gantry === undefined ? await this.#openForeign() : await this.#openGantry(this.gantry);
     if (this.#ended) {
       await connection[Symbol.asyncDispose]();
       throw unavailable('ttrpc: closed');
@@ -109,7 +142,7 @@ export class ShimLink implements AsyncDisposable {
     connection.watch(() => {
       this.#connection = undefined;
       this.#process = undefined;
-      if (!this.isOurs) this.#ended = true;
+      if (!this.isGantry) this.#ended = true;
       this.#dependencies.onLost(this);
     });
     return connection;
@@ -120,16 +153,23 @@ export class ShimLink implements AsyncDisposable {
   }
 
   /** More than once, for what goes wrong may be a matter of a moment, and giving up costs the containers. */
-  async #openOurs(shared: OwnShim): Promise<ShimConnection> {
-    await this.#dependencies.vacated(shared.directory);
+  async #openGantry(gantry: RestartableShim): Promise<ShimConnection> {
+    await this.#dependencies.vacated(gantry.directory);
     for (let tries = 1; ; tries += 1)
       try {
-        return await shared.connect({ signal: AbortSignal.timeout(limits.shimAdoptMs) });
+        return await gantry.connect({ signal: AbortSignal.timeout(limits.shimAdoptMs) });
       } catch (error) {
-        const { directory } = shared;
+        const { directory } = gantry;
         if (tries >= limits.shimStarts) throw wrap(`no shim could be started in ${directory}`, error);
         this.#dependencies.log.warn({ error, directory, tries }, 'no shim could be started, trying again');
         await after(limits.shimStartPauseMs * 2 ** (tries - 1));
       }
   }
+}
+
+/** A shim that holds nothing may be leaving just now: it says Aborted, and ends. */
+async function diedUnder(connection: ShimConnection, error: unknown, signal: AbortSignal): Promise<boolean> {
+  if (!hasCode(error, 'Aborted')) return connection.lostBy(error);
+  await raceSignal(connection.closed, AbortSignal.any([signal, AbortSignal.timeout(limits.shimStartMs)]));
+  return true;
 }

@@ -4,7 +4,7 @@ import path from 'node:path';
 import type { Logger } from '../../../base/logger.ts';
 import type { Platform } from '../../../platform/platform.ts';
 import type { DaemonAddresses, ShimProgram } from './foreign-shim.ts';
-import { SharedShim, shimAddressIn } from './gantry-shim.ts';
+import { GantryShim, shimAddressIn } from './gantry-shim.ts';
 import type { ShimAddress } from './shim-address.ts';
 import { ShimConnection } from './shim-connection.ts';
 import { nodeGroup, type ShimGroup } from './shim-group.ts';
@@ -39,17 +39,17 @@ export class ShimLinks implements AsyncDisposable {
   }
 
   /** The shim of a group; its process is started by the first call. */
-  ours(group: ShimGroup): ShimLink {
+  forGroup(group: ShimGroup): ShimLink {
     const { platform, log } = this.#dependencies;
     const { program, daemon } = this.#options;
     const address = shimAddressIn(group.directory);
-    return this.#link(address, () => new SharedShim({ platform, log }, { program, daemon, group }));
+    return this.#link(address, () => new GantryShim({ platform, log }, { program, daemon, group }));
   }
 
   /** Whatever shim listens at an address that a bundle names. */
   at(address: ShimAddress): ShimLink {
     const group = this.#groupAt(address);
-    return group === undefined ? this.#link(address, () => undefined) : this.ours(group);
+    return group === undefined ? this.#link(address, () => undefined) : this.forGroup(group);
   }
 
   /** The built-in shim's program with the words of the group at `address`, for `delete`. */
@@ -57,7 +57,7 @@ export class ShimLinks implements AsyncDisposable {
     const group = address === undefined ? undefined : this.#groupAt(address);
     const { platform, log } = this.#dependencies;
     const { program, daemon, baseDir } = this.#options;
-    return new SharedShim({ platform, log }, { program, daemon, group: group ?? nodeGroup(baseDir) }).program;
+    return new GantryShim({ platform, log }, { program, daemon, group: group ?? nodeGroup(baseDir) }).program;
   }
 
   async drop(link: ShimLink): Promise<void> {
@@ -67,16 +67,16 @@ export class ShimLinks implements AsyncDisposable {
 
   /** A group of its own has ended, and its shim with it: nothing else is in its directory. */
   async removeGroup(link: ShimLink): Promise<void> {
-    const { shared } = link;
+    const { gantry } = link;
     await this.drop(link);
-    if (shared !== undefined && shared.directory !== nodeGroup(this.#options.baseDir).directory)
-      await this.#remove(shared.directory);
+    if (gantry !== undefined && gantry.directory !== nodeGroup(this.#options.baseDir).directory)
+      await this.#remove(gantry.directory);
   }
 
   /** Directories of groups that no bundle names, left by an earlier daemon: their idle shims are told to go. */
   async sweep({ signal }: { signal: AbortSignal }): Promise<void> {
     const node = nodeGroup(this.#options.baseDir).directory;
-    const known = new Set(this.all.map(({ shared }) => shared?.directory));
+    const known = new Set(this.all.map(({ gantry }) => gantry?.directory));
     for (const name of await readdir(this.#options.baseDir).catch(() => [])) {
       const directory = path.join(this.#options.baseDir, name);
       if (directory === node || known.has(directory) || !name.startsWith('g-')) continue;
@@ -128,14 +128,14 @@ export class ShimLinks implements AsyncDisposable {
     return directory === node.directory ? node : { directory, cgroup: '', graceMs: 0 };
   }
 
-  #link(address: ShimAddress, shared: () => SharedShim | undefined): ShimLink {
+  #link(address: ShimAddress, gantry: () => GantryShim | undefined): ShimLink {
     const known = this.#links.get(address.address);
     if (known !== undefined) return known;
     const { platform, log, onLost } = this.#dependencies;
     const vacated = async (directory: string): Promise<void> =>
       this.#removals.get(directory)?.catch(() => {});
     const dependencies = { processes: platform.processes, log, onLost, vacated };
-    const link = new ShimLink(dependencies, { address, shared: shared() });
+    const link = new ShimLink(dependencies, { address, gantry: gantry() });
     this.#links.set(address.address, link);
     return link;
   }

@@ -83,7 +83,7 @@ export async function taskOnShim(
   const { sharing, shimDirectory: baseDir } = deps;
   const { namespace, id } = bundle;
   const member = { namespace, id, spec: starting.spec, shimCgroup: shimCgroupOf(starting) };
-  const link = deps.links.ours(groupOf(member, { sharing, baseDir }));
+  const link = deps.links.forGroup(groupOf(member, { sharing, baseDir }));
   // At once: a link that nobody holds goes with its shim, which may be leaving just now. The first call connects.
   const task = new Task({ bundle, link, resources: new DisposableStack() });
   try {

@@ -2,10 +2,10 @@
 import type { NamespacedContext } from '../../../base/context.ts';
 import { hasCode } from '../../../base/errors.ts';
 import type { ContainerId, ExecId } from '../../../base/identifiers.ts';
-import { DeletedMeanwhile } from '../calls/repeat-rules.ts';
 import type { TaskCalls } from '../calls/task-calls.ts';
 import { announceEnd, type DeadShimDependencies } from '../loss/dead-shim.ts';
 import { deleteByShim } from '../shims/foreign-shim.ts';
+import { DeletedMeanwhile } from '../shims/repeat-rules.ts';
 import { programOf, type ShimStartDependencies } from '../shims/shim-start.ts';
 import type { ProcessEnd } from '../task-manager.ts';
 import type { Task } from './task.ts';
@@ -82,5 +82,5 @@ export async function dismiss(
       if (!hasCode(error, 'Unavailable'))
         ctx.log.warn({ error, id, namespace }, 'the shim does not shut down');
     }
-  if (!link.isOurs && link.holders.size === 0) await links.drop(link);
+  if (!link.isGantry && link.holders.size === 0) await links.drop(link);
 }

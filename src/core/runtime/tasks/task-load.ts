@@ -15,7 +15,6 @@ import {
 } from '../../../base/context.ts';
 import { hasCode } from '../../../base/errors.ts';
 import { limits } from '../../../base/limits.ts';
-import { callRepeating } from '../calls/repeat-rules.ts';
 import type { TaskCalls } from '../calls/task-calls.ts';
 import { cleanUpAfterShim } from '../loss/dead-shim.ts';
 import { learnInit, type ShimLossDependencies } from '../loss/shim-loss.ts';
@@ -42,7 +41,7 @@ async function loadTask(deps: TaskLoadDependencies, ctx: Context, bundle: Bundle
   try {
     const task = await reconnect(deps, withNamespace({ ...ctx, log }, namespace), bundle);
     if (task !== undefined) {
-      deps.tasks.set(task.key, task);
+      deps.tasks.add(task);
       return;
     }
     log.info({}, 'removed a task whose creation or deletion did not come to its end');
@@ -67,7 +66,7 @@ async function reconnect(
   if (address === undefined) return undefined;
   const link = deps.links.at(address);
   const resources = new DisposableStack();
-  if (!link.isOurs) resources.use(readShimLog(deps.platform.files, path.join(bundle.path, 'log'), ctx.log));
+  if (!link.isGantry) resources.use(readShimLog(deps.platform.files, path.join(bundle.path, 'log'), ctx.log));
   const task = new Task({ bundle, link, resources });
   try {
     await askFor(deps, ctx, task);
@@ -80,8 +79,8 @@ async function reconnect(
       return task;
     }
     task.release();
-    if (!link.isOurs && link.holders.size === 0) await deps.links.drop(link);
-    if (link.isOurs && hasCode(error, 'NotFound') && !(await wasRunning(deps, bundle))) return undefined;
+    if (!link.isGantry && link.holders.size === 0) await deps.links.drop(link);
+    if (link.isGantry && hasCode(error, 'NotFound') && !(await wasRunning(deps, bundle))) return undefined;
     throw error;
   }
 }
@@ -98,7 +97,7 @@ async function askFor(deps: TaskLoadDependencies, ctx: NamespacedContext, task: 
     try {
       // Repeated when the shim dies just now: it may have been killed together with the daemon before this one.
       const options = { namespace, timeoutMs: loadMs };
-      const { taskPid, shimPid } = await callRepeating(link, 'connect', { id }, options);
+      const { taskPid, shimPid } = await link.call('connect', { id }, options);
       link.learnProcess(shimPid);
       learnInit(deps, task, taskPid);
       return;
@@ -112,8 +111,8 @@ async function askFor(deps: TaskLoadDependencies, ctx: NamespacedContext, task: 
 
 /** The shim is at the create that a daemon before us asked for: it has linked to the bundle, and noted no more than that. */
 async function isBeingMade({ bundles }: TaskLoadDependencies, { link, bundle }: Task): Promise<boolean> {
-  if (link.shared === undefined) return false;
-  const held = path.join(link.shared.directory, 'held', bundle.namespace, bundle.id);
+  if (link.gantry === undefined) return false;
+  const held = path.join(link.gantry.directory, 'held', bundle.namespace, bundle.id);
   const isHeld = await lstat(held).then(
     () => true,
     () => false,

@@ -6,7 +6,7 @@ import type { ExecId } from '../../../base/identifiers.ts';
 import { raceSignal } from '../../../base/keyed-lock.ts';
 import type { ProcessIdentity } from '../../../platform/process-identity.ts';
 import { instantOf } from '../../../wire/timestamps.ts';
-import type { ShimCall } from '../calls/outstanding-calls.ts';
+import type { OutstandingCall } from '../calls/outstanding-calls.ts';
 import type { ShimLink } from '../shims/shim-link.ts';
 import type { ProcessEnd } from '../task-manager.ts';
 import type { Bundle } from './bundle.ts';
@@ -24,7 +24,7 @@ export class Task {
   /** A delete that is under way: that the shim does not have the task any more proves nothing then. */
   deletion: Promise<ProcessEnd> | undefined;
   /** Processes that were killed and have not ended yet, each with its entry among the calls. */
-  readonly dying = new Map<ExecId | '', { readonly call: ShimCall; escalating: boolean }>();
+  readonly dying = new Map<ExecId | '', { readonly call: OutstandingCall; escalating: boolean }>();
   readonly #resources: DisposableStack;
 
   /** Holds the link until it is released. */

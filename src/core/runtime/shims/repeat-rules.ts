@@ -1,60 +1,24 @@
 /**
- * Calls that go on when the shim dies under them: the next shim has taken over the containers by the time it answers, and
+ * How a call goes on when the shim dies under it: the next shim has taken over the containers by the time it answers, and
  * what was asked of the dead one is asked of it in the way that cannot do harm twice.
  */
 import { ContainerdError, hasCode, unavailable } from '../../../base/errors.ts';
-import { raceSignal } from '../../../base/keyed-lock.ts';
-import { limits } from '../../../base/limits.ts';
 import { Status } from '../../../wire/gen/containerd/types/task/task_pb.js';
 import type { CallOptions } from '../../../wire/service.ts';
-import type { ShimConnection, TaskClient } from '../shims/shim-connection.ts';
-import type { ShimLink } from '../shims/shim-link.ts';
-import type { BoundedMethod } from './deadlines.ts';
+import type { BoundedMethod } from '../calls/deadlines.ts';
+import type { ShimConnection, TaskClient } from './shim-connection.ts';
 
-type Request<M extends BoundedMethod> = Parameters<TaskClient[M]>[0];
-type Answer<M extends BoundedMethod> = Awaited<ReturnType<TaskClient[M]>>;
+export type Request<M extends BoundedMethod> = Parameters<TaskClient[M]>[0];
+export type Answer<M extends BoundedMethod> = Awaited<ReturnType<TaskClient[M]>>;
 
 /** A delete whose answer was lost: the shim that took over does not have the process any more. */
 export class DeletedMeanwhile extends ContainerdError {}
 
-const never = new AbortController().signal;
-
 /**
- * Errors: what the shim answers; Unavailable when no shim could take over, or `method` cannot be repeated.
+ * Asks the shim that took over from one that died during the call. Errors: what it answers; DeletedMeanwhile;
+ * Unavailable for what cannot be repeated.
  */
-export async function callRepeating<M extends BoundedMethod>(
-  link: ShimLink,
-  method: M,
-  request: Request<M>,
-  options: CallOptions,
-): Promise<Answer<M>> {
-  const signal = options.signal ?? never;
-  let connection = await link.connection({ signal });
-  let perform: () => Promise<Answer<M>> = () => connection.call(method, request, options);
-  for (let repeats = 0; ; repeats += 1) {
-    try {
-      return await perform();
-    } catch (error) {
-      if (!(await diedUnder(connection, error, signal)) || !link.isOurs || repeats >= limits.shimCallRepeats)
-        throw error;
-      const leaving = hasCode(error, 'Aborted');
-      connection = await link.connection({ signal });
-      // One that was about to leave has refused, and not begun.
-      perform = leaving
-        ? () => connection.call(method, request, options)
-        : () => callAgain(connection, method, request, options);
-    }
-  }
-}
-
-/** A shim that holds nothing may be leaving just now: it says Aborted, and ends. */
-async function diedUnder(connection: ShimConnection, error: unknown, signal: AbortSignal): Promise<boolean> {
-  if (!hasCode(error, 'Aborted')) return connection.lostBy(error);
-  await raceSignal(connection.closed, AbortSignal.any([signal, AbortSignal.timeout(limits.shimStartMs)]));
-  return true;
-}
-
-async function callAgain<M extends BoundedMethod>(
+export async function callAgain<M extends BoundedMethod>(
   connection: ShimConnection,
   method: M,
   request: Request<M>,
