@@ -16,7 +16,6 @@ import { forgetContainer, loadContainer } from './bundle/state-file.ts';
 import { forgetHeld } from './held-directory.ts';
 import { defaultRuncRoot } from './process/options.ts';
 import { Runc } from './runc/runc.ts';
-import { deleteWords } from './runc/runc-arguments.ts';
 
 const killed = 137;
 
@@ -31,9 +30,9 @@ export async function deleteCommand(args: ShimArguments, log: Logger): Promise<U
     root: join(args.runcRoot === '' ? defaultRuncRoot : args.runcRoot, args.namespace),
     systemdCgroup: false,
   };
-  const runc = new Runc({ processes: platform.processes }, setup);
+  const runc = new Runc(platform, setup);
   try {
-    await runc.run({ doing: 'runc delete failed', words: deleteWords(id, true), directory: bundle });
+    await runc.delete(id, bundle, { force: true });
   } catch (error) {
     if (!hasCode(error, 'NotFound')) log.warn({ error, id }, 'runc could not delete the container');
   }

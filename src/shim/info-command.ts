@@ -16,7 +16,7 @@ export async function infoCommand(stdin: Uint8Array): Promise<Uint8Array> {
   const platform = await selectPlatform();
   const options = stdin.byteLength === 0 ? undefined : fromBinary(AnySchema, stdin);
   const { runc: setup } = readOptions(options, '', '');
-  const runc = new Runc({ processes: platform.processes }, setup);
+  const runc = new Runc(platform, setup);
   const features = await runc.features(AbortSignal.timeout(featuresMs)).catch((error: unknown) => {
     // No runc here: what is known without it is still an answer.
     if (hasCode(error, 'NotFound')) return undefined;

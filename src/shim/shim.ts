@@ -142,7 +142,7 @@ export class Shim {
 
   #dependenciesOf(namespace: string, setup: RuncSetup): ContainerDependencies {
     const { platform, events, log } = this.#dependencies;
-    const runc = new Runc({ processes: platform.processes }, setup);
+    const runc = new Runc(platform, setup);
     return { platform, events, log: log.child({ namespace }), runc };
   }
 

@@ -4,32 +4,11 @@
  * The child starts with an empty signal mask and default dispositions (Node ignores SIGPIPE, which would be
  * inherited), with exactly the descriptors of `stdio`, and no shell in between.
  */
-import { accessSync, constants, statSync } from 'node:fs';
-import { notFound } from '../../base/errors.ts';
+import { constants } from 'node:fs';
 import { fromErrno } from '../errno.ts';
 import type { SpawnRequest, StdioTarget } from '../platform.ts';
+import { resolveProgram } from '../program-path.ts';
 import * as libc from './libc.ts';
-
-const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK);
-    return statSync(path).isFile();
-  } catch {
-    return false;
-  }
-}
-
-/** The path that execvp(3) would run. Errors: NotFound. */
-export function resolveProgram(file: string, env: Readonly<Record<string, string>>): string {
-  if (file.includes('/')) return file;
-  for (const folder of (env['PATH'] ?? defaultPath).split(':')) {
-    const candidate = `${folder === '' ? '.' : folder}/${file}`;
-    if (isExecutable(candidate)) return candidate;
-  }
-  throw notFound('program', file);
-}
 
 function must(call: string, error: number): void {
   if (error !== 0) throw fromErrno(call, '', error);

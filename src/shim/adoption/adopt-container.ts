@@ -3,7 +3,7 @@
  * over, and what was not told is told. Steps whose caller was never answered are either found to be done or undone, so
  * that the caller's second try finds a clear state.
  */
-import { existsSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { hasCode } from '../../base/errors.ts';
 import { limits } from '../../base/limits.ts';
@@ -20,7 +20,7 @@ import { announceExit, watchExec, watchInit, watchOom } from '../process/contain
 import { announceAdded, announceStarted, execPidFile, specFile } from '../process/exec-start.ts';
 import { readPidFile } from '../process/launch.ts';
 import { TaskProcess } from '../process/task-process.ts';
-import { deleteWords } from '../runc/runc-arguments.ts';
+import { execFifo } from '../runc/exec-fifo.ts';
 import { adoptProcess } from './adopt-process.ts';
 import { callsEnded, removeLogs } from './calls-in-flight.ts';
 
@@ -112,12 +112,15 @@ async function startedOrNot({ id, dependencies }: Container): Promise<SavedPhase
   const { runc, log } = dependencies;
   try {
     const status = await runc.status(id, AbortSignal.timeout(limits.taskStateMs));
+    if (status === 'created') return 'created';
+    // A start that was killed at its last step leaves it, and runc goes by it.
+    rmSync(execFifo(join(runc.setup.root, id)), { force: true });
     // One that has ended was started: before its start only a kill could have ended it.
-    return status === 'created' ? 'created' : 'running';
+    return 'running';
   } catch (error) {
     log.warn({ error, id }, 'runc does not say whether a container was started; its own files do');
     // Init waits on it for its start, which removes it (runc and crun alike).
-    return existsSync(join(runc.setup.root, id, 'exec.fifo')) ? 'created' : 'running';
+    return existsSync(execFifo(join(runc.setup.root, id))) ? 'created' : 'running';
   }
 }
 
@@ -138,7 +141,7 @@ async function undoCreate(container: Container, left: Left): Promise<void> {
 
 async function deleteByForce(container: Container): Promise<void> {
   try {
-    await container.runc('OCI runtime delete failed', deleteWords(container.id, true));
+    await container.dependencies.runc.delete(container.id, container.bundle, { force: true });
   } catch (error) {
     if (!hasCode(error, 'NotFound')) throw error;
   }

@@ -10,7 +10,7 @@ import type { Allowance } from '../bundle/clamp.ts';
 import { readAndClampSpec } from '../bundle/spec.ts';
 import { forgetContainer } from '../bundle/state-file.ts';
 import type { IoPaths } from '../io/stdio.ts';
-import { createWords, deleteWords, restoreWords } from '../runc/runc-arguments.ts';
+import { createWords, restoreWords } from '../runc/runc-arguments.ts';
 import { ownCgroupOf } from './cgroup.ts';
 import { Container, type ContainerDependencies, type ContainerIdentity } from './container.ts';
 import { watchInit, watchOom } from './container-exit.ts';
@@ -133,7 +133,7 @@ export function findCgroup(container: Container): void {
 
 /** Of a container whose creation failed after runc had made it. */
 async function discard(container: Container): Promise<void> {
-  await container.runc('OCI runtime delete failed', deleteWords(container.id, true));
+  await container.dependencies.runc.delete(container.id, container.bundle, { force: true });
   await container.init.closeStreams();
 }
 

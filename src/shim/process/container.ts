@@ -27,7 +27,7 @@ import { timestampOrZero } from '../../wire/timestamps.ts';
 import type { SpecFacts } from '../bundle/spec.ts';
 import type { EventPublisher } from '../event-publisher.ts';
 import type { Runc } from '../runc/runc.ts';
-import { type CheckpointWords, checkpointWords, deleteWords, killWords } from '../runc/runc-arguments.ts';
+import { type CheckpointWords, checkpointWords, killWords } from '../runc/runc-arguments.ts';
 import { processDirectory, processesIn, savedCgroup } from './cgroup.ts';
 import { ContainerNotes } from './container-notes.ts';
 import type { CreateOptions } from './options.ts';
@@ -128,7 +128,7 @@ export class Container {
       this.#step('starting');
       try {
         if (this.restore !== undefined) await this.restore();
-        else await this.runc('OCI runtime start failed', ['start', this.id]);
+        else await this.dependencies.runc.start(this.id, this.bundle);
       } catch (error) {
         this.#step('created');
         throw error;
@@ -335,7 +335,7 @@ export class Container {
 
   async #deleteRunc(wasCreated: boolean): Promise<void> {
     try {
-      await this.runc('OCI runtime delete failed', deleteWords(this.id, wasCreated));
+      await this.dependencies.runc.delete(this.id, this.bundle, { force: wasCreated });
     } catch (error) {
       // Deleted before, by a try that did not come to its end.
       if (!hasCode(error, 'NotFound')) throw error;

@@ -1,14 +1,20 @@
 /**
  * Runs runc. One call, one process, no output pipe: a pipe would stay open as long as the container it made
  * (`runc create` hands its own stdio down). Why a call failed is read from runc's log file.
+ *
+ * What runc's `start` and `delete` do for an ordinary container is so little that it is done here, without a process
+ * (docs/decisions/0120-start-path.md). Where anything is out of the ordinary runc is asked, and has the words for it.
  */
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { ContainerdError } from '../../base/errors.ts';
 import { runCommand } from '../../platform/command.ts';
-import type { ProcessOperations, StdioTarget } from '../../platform/platform.ts';
-import { globalWords, type RuncSetup } from './runc-arguments.ts';
+import type { Platform, ProcessOperations, StdioTarget } from '../../platform/platform.ts';
+import { deleteDirectly } from './direct-delete.ts';
+import { execFifo, startDirectly, waitsOn } from './exec-fifo.ts';
+import { deleteWords, globalWords, type RuncSetup } from './runc-arguments.ts';
 import { runcError } from './runc-log.ts';
+import { readRuncState } from './runc-state.ts';
 
 export interface RuncCall {
   /** "OCI runtime create failed": stands before the reason. */
@@ -26,12 +32,31 @@ export const logPrefix = 'runc-';
 let calls = 0;
 
 export class Runc {
+  readonly #platform: Pick<Platform, 'files' | 'processes'>;
   readonly #processes: ProcessOperations;
   readonly setup: RuncSetup;
 
-  constructor({ processes }: { readonly processes: ProcessOperations }, setup: RuncSetup) {
-    this.#processes = processes;
+  constructor(platform: Pick<Platform, 'files' | 'processes'>, setup: RuncSetup) {
+    this.#platform = platform;
+    this.#processes = platform.processes;
     this.setup = setup;
+  }
+
+  /** Lets a created container go on to its program. `directory` as in RuncCall. Errors: as `run`. */
+  async start(id: string, directory: string): Promise<void> {
+    const state = readRuncState(this.setup, id);
+    if (state !== undefined && (await startDirectly(this.#platform, state))) return;
+    await this.run({ doing: 'OCI runtime start failed', words: ['start', id], directory });
+  }
+
+  /**
+   * Of a container whose init was reaped, or that never was started, which `force` ends. `directory` as in RuncCall.
+   * Errors: NotFound when runc does not know it; as `run`.
+   */
+  async delete(id: string, directory: string, { force }: { readonly force: boolean }): Promise<void> {
+    const state = force ? undefined : readRuncState(this.setup, id);
+    if (state !== undefined && deleteDirectly(state)) return;
+    await this.run({ doing: 'OCI runtime delete failed', words: deleteWords(id, force), directory });
   }
 
   /** Errors: by what runc says (runc-log.ts), Unknown when it cannot be started. */
@@ -68,8 +93,18 @@ export class Runc {
     return (await this.#processes.exited(pid)).status;
   }
 
-  /** What runc itself says of a container: "created", "running", …; undefined when it does not know it. */
+  /**
+   * What runc itself says of a container: "created", "running", …; undefined when it does not know it. One that was
+   * started by `start` and whose FIFO was not taken away any more is running.
+   */
   async status(id: string, signal: AbortSignal): Promise<string | undefined> {
+    const status = await this.#toldStatus(id, signal);
+    const state = status === 'created' ? readRuncState(this.setup, id) : undefined;
+    if (state === undefined) return status;
+    return waitsOn(state.pid, execFifo(state.directory)) ? status : 'running';
+  }
+
+  async #toldStatus(id: string, signal: AbortSignal): Promise<string | undefined> {
     const { status, stdout } = await runCommand(this.#processes, {
       file: this.setup.binary,
       args: ['--root', this.setup.root, 'state', id],
@@ -109,5 +144,6 @@ function environment(): Record<string, string> {
   delete env['NOTIFY_SOCKET'];
   delete env['LISTEN_FDS'];
   delete env['LISTEN_PID'];
-  return env;
+  // runc has ended before a collection pays. The limit is for hooks, which inherit it; containers do not.
+  return { GOGC: 'off', GOMEMLIMIT: '64MiB', ...env };
 }
