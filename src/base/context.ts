@@ -34,11 +34,6 @@ export function withLease<C extends Context>(ctx: C, lease: LeaseId): C {
   return Object.freeze({ ...ctx, lease });
 }
 
-export function withoutLease<C extends Context>(ctx: C): C {
-  const { lease: _, ...rest } = ctx;
-  return Object.freeze(rest) as C;
-}
-
 /** Narrows the signal: aborted when either the context's or `signal` is. */
 export function withSignal<C extends Context>(ctx: C, signal: AbortSignal): C {
   return Object.freeze({ ...ctx, signal: AbortSignal.any([ctx.signal, signal]) });

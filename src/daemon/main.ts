@@ -2,6 +2,7 @@
 import { flushCompileCache } from 'node:module';
 import { Command, Option } from 'commander';
 import { ContainerdError } from '../base/errors.ts';
+import { revision, version } from '../base/version.ts';
 import { digestModes } from '../core/check/digest-sample.ts';
 import { giveBackAtRest } from '../platform/rest.ts';
 import { selectPlatform } from '../platform/select.ts';
@@ -12,7 +13,6 @@ import { type CommandLine, Configuration } from './config/daemon-config.ts';
 import { Daemon } from './daemon.ts';
 import { createLogger } from './logger.ts';
 import { dumpOnSignal, ignoreHangup, untilStopped } from './signals.ts';
-import { revision, version } from './version.ts';
 
 /** Serves until a signal ends it. */
 async function serve(commandLine: CommandLine): Promise<void> {

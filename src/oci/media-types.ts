@@ -65,7 +65,7 @@ export const isIndex = (mediaType: string): boolean =>
 export const isImageConfig = (mediaType: string): boolean =>
   mediaType === mediaTypes.ociConfig || mediaType === mediaTypes.dockerConfig;
 
-export const isAttestation = (mediaType: string): boolean => mediaType === mediaTypes.inTotoAttestation;
+const isAttestation = (mediaType: string): boolean => mediaType === mediaTypes.inTotoAttestation;
 
 /** Errors: InvalidArgument, with what to do, when the media type is one of Docker's schema 1. */
 export function refuseSchema1Of(mediaType: string, digest: string): void {

@@ -121,14 +121,6 @@ export function formatPlatform(platform: Platform): string {
   return [platform.os, platform.architecture, platform.variant].filter((part) => part).join('/');
 }
 
-/** As formatPlatform, with os version and features: `windows(10.0.17763+win32k)/amd64`. */
-export function formatPlatformAll(platform: Platform): string {
-  const features = (platform.osFeatures ?? []).map((feature) => `+${feature}`).join('');
-  const details = `${platform.osVersion ?? ''}${features}`;
-  const os = details === '' ? platform.os : `${platform.os}(${details})`;
-  return formatPlatform({ ...platform, os });
-}
-
 /** Wanted and offered are the same platform, the wanted os version (Windows) and features given. */
 function samePlatform(wanted: Platform, offered: Platform): boolean {
   const a = normalisePlatform(wanted);

@@ -14,10 +14,9 @@ function kindOf(stats: BigIntStats): FileKind {
 }
 
 /** Major and minor of a Linux dev_t as the C library packs it (makedev(3)). */
-export const majorOf = (device: bigint): number =>
+const majorOf = (device: bigint): number =>
   Number(((device >> 8n) & 0xfffn) | ((device >> 32n) & 0xffff_f000n));
-export const minorOf = (device: bigint): number =>
-  Number((device & 0xffn) | ((device >> 12n) & 0xffff_ff00n));
+const minorOf = (device: bigint): number => Number((device & 0xffn) | ((device >> 12n) & 0xffff_ff00n));
 export const deviceOf = (major: number, minor: number): bigint => {
   const [high, low] = [BigInt(major), BigInt(minor)];
   return (

@@ -19,7 +19,7 @@ export interface EventsServiceDependencies {
 const noEvent = { typeUrl: '', value: new Uint8Array() };
 
 /** Errors: InvalidArgument. */
-export function envelopeFromWire(envelope: WireEnvelope | undefined): Envelope {
+function envelopeFromWire(envelope: WireEnvelope | undefined): Envelope {
   const given = required(envelope, 'envelope');
   // An absent timestamp reads as the epoch, as in Go; only a zero time is refused.
   const timestamp = given.timestamp === undefined ? instantOfMs(0) : instantOf(given.timestamp);

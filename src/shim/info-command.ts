@@ -2,12 +2,12 @@
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { AnySchema } from '@bufbuild/protobuf/wkt';
 import { hasCode } from '../base/errors.ts';
+import { revision, version } from '../base/version.ts';
 import { selectPlatform } from '../platform/select.ts';
 import { anyToWire, jsonTypeUrls } from '../wire/any.ts';
 import { RuntimeInfoSchema } from '../wire/gen/containerd/types/introspection_pb.js';
 import { readOptions } from './process/options.ts';
 import { Runc } from './runc/runc.ts';
-import { revision, version } from './version.ts';
 
 const featuresMs = 5_000;
 

@@ -4,13 +4,13 @@
  */
 import { writeSync } from 'node:fs';
 import { ContainerdError } from '../base/errors.ts';
+import { revision, version } from '../base/version.ts';
 import { parseArguments } from './arguments.ts';
 import { deleteCommand } from './delete-command.ts';
 import { infoCommand } from './info-command.ts';
 import { serveCommand } from './serve-command.ts';
 import { shimLogger } from './shim-logger.ts';
 import { readStdin, startCommand } from './start-command.ts';
-import { revision, version } from './version.ts';
 
 const program = 'containerd-shim-gantry-v1';
 

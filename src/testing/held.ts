@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 
 /** Lines of mountinfo (proc_pid_mountinfo(5)) that name a mount point at or below `directory`, in mount order. */
-export const mountLinesBelow = (directory: string): string[] =>
+const mountLinesBelow = (directory: string): string[] =>
   readFileSync('/proc/self/mountinfo', 'utf8')
     .split('\n')
     .filter((line) => isAtOrBelow(mountPointOf(line), directory));

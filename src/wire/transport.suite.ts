@@ -74,7 +74,7 @@ const file = create(FileDescriptorProtoSchema, {
   ],
 });
 
-export const Echo = createFileRegistry(file, (name) =>
+const Echo = createFileRegistry(file, (name) =>
   name === 'google/protobuf/wrappers.proto' ? file_google_protobuf_wrappers : undefined,
 ).getService('test.Echo') as unknown as EchoService;
 

@@ -51,7 +51,7 @@ export async function startRegistry(
   return { host, reference: (tag) => `${host}/sample/${tag}:latest`, [Symbol.asyncDispose]: stop };
 }
 
-export function freePort(): Promise<number> {
+function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const probe = createServer();
     probe.once('error', reject);

@@ -5,7 +5,6 @@
  * and hidden, directories replaced by files, hard links, device nodes, setuid, xattrs, long names. Both as an OCI
  * layout, which skopeo copies into a registry.
  */
-
 import { existsSync } from 'node:fs';
 import {
   chmod,
@@ -29,8 +28,8 @@ const edition = '4';
 /** Of machine code, so that it compresses as real programs do: about 75 MB of layers in all. */
 const bigFileBytes = 20 * 1024 * 1024;
 
-export const cacheDir = join(cacheRoot, 'test');
-export const sampleLayout = join(cacheDir, `samples-${edition}`);
+const cacheDir = join(cacheRoot, 'test');
+const sampleLayout = join(cacheDir, `samples-${edition}`);
 export const sampleTags = ['busybox', 'debian'] as const;
 
 /** Makes the layout if it is not there; safe when several test files ask at once. */

@@ -30,7 +30,7 @@ export interface PublishedEvent {
   readonly event: AnyValue;
 }
 
-export class RecordedEvents implements EventPublisher {
+class RecordedEvents implements EventPublisher {
   readonly published: PublishedEvent[] = [];
 
   async publish(ctx: Context, topic: string, event: AnyValue): Promise<void> {
@@ -43,7 +43,7 @@ export class RecordedEvents implements EventPublisher {
 }
 
 /** A back end without file systems: records only. */
-export class RecordsSnapshotter implements Snapshotter, Disposable {
+class RecordsSnapshotter implements Snapshotter, Disposable {
   readonly name: string;
   readonly capabilities = ['rebase'];
   readonly records: SnapshotRecordStore;

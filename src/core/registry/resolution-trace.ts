@@ -67,7 +67,7 @@ export class ResolutionTrace {
   }
 }
 
-export const tracedHost = (host: RegistryHost): TracedHost => ({
+const tracedHost = (host: RegistryHost): TracedHost => ({
   url: `${host.origin.origin}${host.path}`,
   capabilities: host.capabilities,
   isMirror: host.isMirror,

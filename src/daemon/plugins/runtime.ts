@@ -1,13 +1,13 @@
 /** Tasks: the manager of shims and the task manager over it. */
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { version } from '../../base/version.ts';
 import { noConfig } from '../../core/plugins/config-table.ts';
 import type { Plugin } from '../../core/plugins/plugin.ts';
 import { Deadlines } from '../../core/runtime/calls/deadlines.ts';
 import { ShimTaskManager } from '../../core/runtime/shim-task-manager.ts';
 import type { ShimProgram } from '../../core/runtime/shims/foreign-shim.ts';
 import { hostPlatform } from '../../oci/platform.ts';
-import { version } from '../version.ts';
 import { definePlugin } from './define-plugin.ts';
 import type { BuiltinDependencies } from './dependencies.ts';
 import { eventExchange, metadata, shimManager, taskManager, tasksNoun } from './tokens.ts';

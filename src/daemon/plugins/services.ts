@@ -3,6 +3,7 @@
  * settings), `io.containerd.grpc.v1` plugins put them on the sockets.
  */
 import path from 'node:path';
+import { revision, version } from '../../base/version.ts';
 import { noConfig } from '../../core/plugins/config-table.ts';
 import type { Plugin, PluginContext, PluginToken } from '../../core/plugins/plugin.ts';
 import { runtimeInfo } from '../../core/runtime/shims/runtime-info.ts';
@@ -23,7 +24,6 @@ import { tasksService } from '../../services/tasks.ts';
 import { transferService } from '../../services/transfer.ts';
 import { ttrpcEventsService } from '../../services/ttrpc-events.ts';
 import { versionService } from '../../services/version.ts';
-import { revision, version } from '../version.ts';
 import { definePlugin } from './define-plugin.ts';
 import type { BuiltinDependencies } from './dependencies.ts';
 import {

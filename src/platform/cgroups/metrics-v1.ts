@@ -163,7 +163,7 @@ function throttlingOf(folder: CgroupFolder): NonNullable<NonNullable<CgroupV1Met
 }
 
 /** "8:0 Read 4096" and "8:0 4096" lines; the sum over all devices, "Total 4096", is left out. */
-export function parseBlkio(text: string | undefined, devices: ReadonlyMap<string, string>): BlkIOEntry[] {
+function parseBlkio(text: string | undefined, devices: ReadonlyMap<string, string>): BlkIOEntry[] {
   return (text ?? '').split('\n').flatMap((line) => {
     const match = /^(\d{1,10}):(\d{1,10})(?: ([A-Za-z]+))? (\d{1,20})$/.exec(line.trim());
     if (match === null) return [];

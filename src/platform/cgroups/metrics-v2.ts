@@ -123,7 +123,7 @@ function pick<Fields extends Readonly<Record<string, string>>>(
 }
 
 /** Pressure stall information; undefined where the kernel has none (CONFIG_PSI, psi=0). */
-export function parsePsi(text: string | undefined): PsiStats | undefined {
+function parsePsi(text: string | undefined): PsiStats | undefined {
   const lines = parseNestedKeyed(text).filter(({ name }) => name === 'some' || name === 'full');
   if (lines.length === 0) return undefined;
   const average = (value: string | undefined): number => {
@@ -144,7 +144,7 @@ export function parsePsi(text: string | undefined): PsiStats | undefined {
 }
 
 /** Lines of io.stat; devices without any number yet are left out. */
-export function parseIoStat(text: string | undefined): IoEntry[] {
+function parseIoStat(text: string | undefined): IoEntry[] {
   return parseNestedKeyed(text).flatMap(({ name, values }) => {
     const [, major, minor] = /^(\d{1,10}):(\d{1,10})$/.exec(name) ?? [];
     if (major === undefined || minor === undefined || values.size === 0) return [];

@@ -16,7 +16,7 @@ const MOUNT_ATTR_IDMAP = 0x10_0000n;
 const namespaceMs = 5_000;
 
 /** Lines for /proc/PID/uid_map. Errors: InvalidArgument. */
-export function parseIdMap(option: string, text: string): string {
+function parseIdMap(option: string, text: string): string {
   const lines = text.split(',').map((range) => {
     const match = /^(\d{1,10}):(\d{1,10}):(\d{1,10})$/.exec(range);
     if (match === null)

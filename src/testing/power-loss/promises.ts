@@ -22,7 +22,7 @@ export interface Thing {
 
 export const thingText = ({ kind, name }: Thing): string => JSON.stringify([kind, name]);
 
-export const sampleLayers = [
+const sampleLayers = [
   buildLayer({ 'etc/': {}, 'etc/os': 'one'.repeat(3000) }),
   buildLayer({
     'etc/more': 'two'.repeat(2000),

@@ -31,7 +31,7 @@ export type FileCall =
   | { readonly kind: 'sync-end'; readonly id: number };
 
 /** For `strace -e trace=`. */
-export const tracedCalls =
+const tracedCalls =
   'open,openat,close,creat,write,pwrite64,writev,pwritev,ftruncate,copy_file_range,sendfile,rename,renameat,renameat2,' +
   'unlink,unlinkat,rmdir,mkdir,mkdirat,symlink,symlinkat,link,linkat,fsync,fdatasync,syncfs,chroot,fallocate,truncate';
 
