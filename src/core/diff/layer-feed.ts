@@ -7,7 +7,7 @@
  * themselves: nothing here vouches for the bytes.
  */
 import { readSync } from 'node:fs';
-import { ContainerdError } from '../../base/errors.ts';
+import { ContainerdError, internal } from '../../base/errors.ts';
 
 /** A descriptor open for reading; dispose closes it. */
 export interface BlobFile extends AsyncDisposable {
@@ -67,17 +67,33 @@ export class LayerFeed implements AsyncDisposable {
     this.#end(abandoned);
   }
 
+  /** Keeps the file open until it is disposed; undefined when the file is closed already. */
+  hold(): AsyncDisposable | undefined {
+    if (this.#holders === 0) return undefined;
+    this.#holders += 1;
+    let isHeld = true;
+    return {
+      [Symbol.asyncDispose]: async () => {
+        if (isHeld) await this.#release();
+        isHeld = false;
+      },
+    };
+  }
+
+  /** Only while the file is held. */
   follow(): FeedFollower {
+    const hold = this.hold();
+    if (hold === undefined) throw internal('a closed blob file cannot be followed');
     const follower = new FollowerMemory();
     this.#followers.add(follower);
-    this.#holders += 1;
     follower.tell(this.#availableBytes, this.#state);
     return {
       fd: this.#file.fd,
       memory: follower.memory,
       abandon: () => follower.tell(0, abandoned),
       [Symbol.asyncDispose]: async () => {
-        if (this.#followers.delete(follower)) await this.#release();
+        this.#followers.delete(follower);
+        await hold[Symbol.asyncDispose]();
       },
     };
   }

@@ -14,6 +14,7 @@ import type { Descriptor } from '../../oci/descriptor.ts';
 import { ingestRefOf } from '../../oci/media-types.ts';
 import type { Reference } from '../../oci/reference.ts';
 import type { ContentStore, ContentWriter } from '../content/content-store.ts';
+import { LayerFeed } from '../diff/layer-feed.ts';
 import type { RegistryClient, RemoteContent } from '../registry/registry-client.ts';
 import { distributionSource } from './distribution-source.ts';
 import { hasContent } from './image-content.ts';
@@ -40,21 +41,26 @@ export class ContentFetcher {
 
   /**
    * When it resolves the content is there, in the caller's lease, and labelled with where it came from.
+   * `follow` is given the bytes as they come, if they do; they may still turn out wrong.
    * Errors: FailedPrecondition (other digest or size), NotFound, Unauthenticated, Unavailable, Canceled.
    */
-  async fetch(ctx: NamespacedContext, descriptor: Descriptor): Promise<void> {
+  async fetch(ctx: NamespacedContext, descriptor: Descriptor, follow?: FeedTaker): Promise<void> {
     const { report, blobLocks, onStored, downloads } = this.#deps;
     using _ = await blobLocks.acquire(`blob://${descriptor.digest}`, { signal: ctx.signal });
     const isThere = await hasContent(this.#deps.content, ctx, descriptor);
     if (!isThere) report.waiting(descriptor);
     // Before the ingest is opened: an image may have more layers than we may have descriptors.
     using _permit = isThere ? undefined : await permitOf(downloads, ctx.signal);
-    if ((await this.#store(ctx, descriptor)) === 'exists') return report.exists(descriptor);
+    if ((await this.#store(ctx, descriptor, follow)) === 'exists') return report.exists(descriptor);
     onStored();
     report.complete(descriptor);
   }
 
-  async #store(ctx: NamespacedContext, descriptor: Descriptor): Promise<'exists' | 'stored'> {
+  async #store(
+    ctx: NamespacedContext,
+    descriptor: Descriptor,
+    follow: FeedTaker | undefined,
+  ): Promise<'exists' | 'stored'> {
     for (;;) {
       await using writer = await this.#openWriter(ctx, descriptor);
       if (writer === undefined) {
@@ -62,8 +68,11 @@ export class ContentFetcher {
         return 'exists';
       }
       const isResumed = writer.status().offsetBytes > 0;
+      await using feed = follow === undefined ? undefined : await feedOf(writer);
+      if (feed !== undefined) follow?.(feed);
       try {
-        await this.#download(ctx, descriptor, writer);
+        await this.#download(ctx, descriptor, writer, feed);
+        feed?.complete();
         await this.#commit(ctx, descriptor, writer);
         return 'stored';
       } catch (error) {
@@ -99,15 +108,20 @@ export class ContentFetcher {
     }
   }
 
-  async #download(ctx: NamespacedContext, descriptor: Descriptor, writer: ContentWriter): Promise<void> {
-    if (writer.status().offsetBytes > descriptor.sizeBytes) await writer.truncate(0);
+  async #download(
+    ctx: NamespacedContext,
+    descriptor: Descriptor,
+    writer: ContentWriter,
+    feed: LayerFeed | undefined,
+  ): Promise<void> {
+    if (writer.status().offsetBytes > descriptor.sizeBytes) await restart(writer, feed);
     if (writer.status().offsetBytes === descriptor.sizeBytes) return;
     for (let failures = 0; ; ) {
       const offset = writer.status().offsetBytes;
       // Asking has second tries of its own: here it is only about answers that were cut.
       await using remote = await this.#deps.client.fetch(descriptor, { offset, signal: ctx.signal });
       try {
-        await this.#receive(remote, descriptor, writer);
+        await this.#receive(remote, descriptor, writer, feed);
         return;
       } catch (error) {
         checkSignal(ctx.signal);
@@ -124,16 +138,22 @@ export class ContentFetcher {
   }
 
   /** Errors: Unavailable when the answer ends early, FailedPrecondition when it is too long. */
-  async #receive(remote: RemoteContent, descriptor: Descriptor, writer: ContentWriter): Promise<void> {
+  async #receive(
+    remote: RemoteContent,
+    descriptor: Descriptor,
+    writer: ContentWriter,
+    feed: LayerFeed | undefined,
+  ): Promise<void> {
     const { report } = this.#deps;
     const { digest, sizeBytes } = descriptor;
-    if (remote.offset !== writer.status().offsetBytes) await writer.truncate(0);
+    if (remote.offset !== writer.status().offsetBytes) await restart(writer, feed);
     let received = remote.offset;
     for await (const chunk of remote.body) {
       received += chunk.byteLength;
       if (received > sizeBytes)
         throw failedPrecondition(`${remote.host} sends more than the ${sizeBytes} bytes that ${digest} has`);
       await writer.write(chunk);
+      feed?.advance(received);
       report.moving('downloading', descriptor, received);
     }
     if (received < sizeBytes)
@@ -174,6 +194,24 @@ export class ContentFetcher {
     if (source === undefined) return;
     await content.update(ctx, { digest, labels: { [source.key]: source.value } }, [`labels.${source.key}`]);
   }
+}
+
+/** Takes the bytes of a blob while they come. */
+export type FeedTaker = (feed: LayerFeed) => void;
+
+/** Undefined when there is no file to follow. */
+async function feedOf(writer: ContentWriter): Promise<LayerFeed | undefined> {
+  const file = await writer.openFile?.();
+  if (file === undefined) return undefined;
+  const feed = new LayerFeed(file);
+  feed.advance(writer.status().offsetBytes);
+  return feed;
+}
+
+/** Who has followed so far has seen other bytes than those that come now. */
+async function restart(writer: ContentWriter, feed: LayerFeed | undefined): Promise<void> {
+  feed?.abandon();
+  await writer.truncate(0);
 }
 
 /** A permit that nobody waits for any more goes back as soon as it comes. */

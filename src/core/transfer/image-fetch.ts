@@ -4,6 +4,7 @@
  * somebody wants unpacked goes to the unpacker, which then decides which layers are needed.
  */
 import { type NamespacedContext, withSignal } from '../../base/context.ts';
+import { deferred } from '../../base/deferred.ts';
 import type { Digest } from '../../base/digest.ts';
 import { invalidArgument } from '../../base/errors.ts';
 import { limits } from '../../base/limits.ts';
@@ -12,6 +13,8 @@ import type { ImageConfig } from '../../oci/image-config.ts';
 import type { ImageIndex, ImageManifest } from '../../oci/manifest.ts';
 import { childLabels, isImageConfig } from '../../oci/media-types.ts';
 import type { ContentStore } from '../content/content-store.ts';
+import type { LayerFeed } from '../diff/layer-feed.ts';
+import type { FeedTaker } from './content-fetcher.ts';
 import {
   checkDocumentSize,
   childrenOf,
@@ -26,7 +29,14 @@ import type { Unpacker } from './unpacker.ts';
 
 /** Where content comes from: a registry, or an archive that was read before. */
 export interface ContentSource {
-  fetch(ctx: NamespacedContext, descriptor: Descriptor): Promise<void>;
+  /** `follow` is given the bytes as they come, where they do. */
+  fetch(ctx: NamespacedContext, descriptor: Descriptor, follow?: FeedTaker): Promise<void>;
+}
+
+interface Fetching {
+  readonly done: Promise<void>;
+  /** Undefined at the latest when it is done. */
+  readonly feed: Promise<LayerFeed | undefined>;
 }
 
 export interface ImageFetchDependencies {
@@ -49,7 +59,7 @@ export class ImageFetch {
   readonly #ctx: NamespacedContext;
   readonly #group: TaskGroup;
   /** Each piece is fetched once in this transfer, however often it is mentioned. */
-  readonly #fetches = new Map<Digest, Promise<void>>();
+  readonly #fetches = new Map<Digest, Fetching>();
   /** Indexes that name each other many times over must not multiply. */
   readonly #seen = new Set<string>();
   #unpacked = 0;
@@ -113,15 +123,27 @@ export class ImageFetch {
   }
 
   async #unpack({ snapshotter }: UnpackChoice, manifest: ImageManifest, config: ImageConfig): Promise<void> {
-    const layers = { ready: (layer: Descriptor) => this.#fetch(layer) };
+    const layers = {
+      ready: (layer: Descriptor) => this.#fetching(layer).done,
+      feed: (layer: Descriptor) => this.#fetching(layer).feed,
+    };
     await this.#deps.unpacker.unpack(this.#ctx, { snapshotter, manifest, config, layers });
     this.#unpacked += 1;
   }
 
   #fetch(descriptor: Descriptor): Promise<void> {
+    return this.#fetching(descriptor).done;
+  }
+
+  #fetching(descriptor: Descriptor): Fetching {
     const known = this.#fetches.get(descriptor.digest);
     if (known !== undefined) return known;
-    const fetching = this.#group.run(() => this.#deps.source.fetch(this.#ctx, descriptor));
+    const feed = deferred<LayerFeed | undefined>();
+    const { source } = this.#deps;
+    const done = this.#group.run(() => source.fetch(this.#ctx, descriptor, feed.resolve));
+    const none = (): void => feed.resolve(undefined);
+    done.then(none, none);
+    const fetching = { done, feed: feed.promise };
     this.#fetches.set(descriptor.digest, fetching);
     return fetching;
   }

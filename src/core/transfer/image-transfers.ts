@@ -7,10 +7,10 @@ import { ImageImporter } from './image-importer.ts';
 import { ImagePuller } from './image-puller.ts';
 import { ImagePusher } from './image-pusher.ts';
 import { tagImage } from './image-tagger.ts';
+import { UnpackLocks } from './layer-unpack.ts';
 import type { ImageDestination } from './transfer.ts';
 import { TransferLeases } from './transfer-leases.ts';
 import type { TransferStores } from './transfer-stores.ts';
-import { UnpackLocks } from './unpacker.ts';
 
 export interface ImageTransfersDependencies extends TransferStores {
   /** Owned by the caller. */

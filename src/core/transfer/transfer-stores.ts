@@ -4,8 +4,8 @@ import type { Differ } from '../diff/differ.ts';
 import type { ImageStore } from '../images/image-store.ts';
 import type { LeaseManager } from '../leases/lease-manager.ts';
 import type { Snapshotter } from '../snapshots/snapshotter.ts';
+import type { UnpackLocks } from './layer-unpack.ts';
 import type { TransferLeases } from './transfer-leases.ts';
-import type { UnpackLocks } from './unpacker.ts';
 
 export interface TransferStores {
   readonly content: ContentStore;
