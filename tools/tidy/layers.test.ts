@@ -119,6 +119,18 @@ test('only tests import testing, and only tests are imported by nothing else', (
   report(problems);
 });
 
+test('src imports nothing of test', () => {
+  const problems = sourceFiles.flatMap(({ file, imports }) =>
+    imports
+      .filter((imported) => file.startsWith('src/') && /^(?:test|tools|bench)\//.test(imported.file ?? ''))
+      .map(
+        ({ line }) =>
+          `${file}:${line}: a test of the whole system: move it to test/system, or its helper to src/testing`,
+      ),
+  );
+  report(problems);
+});
+
 test('FFI, child processes, sockets and SQL have one owner each', () => {
   const problems: string[] = [];
   for (const { file, imports } of sourceFiles) {

@@ -10,14 +10,14 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { type Daemon, startPeer } from '../../test/support/daemon.ts';
-import { type Registry, startRegistry } from '../../test/support/registry.ts';
-import { attempt, type Outcome } from '../../test/support/run.ts';
-import { needsRoot } from '../testing/needs-root.ts';
-import { until } from '../testing/until.ts';
-import { fifoDirectory } from './runtime-directory.ts';
+import { fifoDirectory } from '../../src/cli/runtime-directory.ts';
+import { needsRoot } from '../../src/testing/needs-root.ts';
+import { until } from '../../src/testing/until.ts';
+import { type Daemon, startPeer } from '../support/daemon.ts';
+import { type Registry, startRegistry } from '../support/registry.ts';
+import { attempt, type Outcome } from '../support/run.ts';
 
-const program = join(import.meta.dirname, 'main.ts');
+const program = join(import.meta.dirname, '../../src/cli/main.ts');
 const namespace = `cli-test-${process.pid}`;
 
 describe('gantry against containerd', {

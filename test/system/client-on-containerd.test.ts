@@ -7,11 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { after, before, describe, test } from 'node:test';
-import { type Daemon, startPeer } from '../../test/support/daemon.ts';
-import { type Registry, startRegistry } from '../../test/support/registry.ts';
-import { digestOf } from '../base/digest.ts';
-import { selectPlatform } from '../platform/select.ts';
-import { needsRoot } from '../testing/needs-root.ts';
+import { digestOf } from '../../src/base/digest.ts';
 import {
   type ContainerFromImage,
   connect,
@@ -23,7 +19,11 @@ import {
   logStreams,
   makeStreams,
   type TransferProgress,
-} from './index.ts';
+} from '../../src/client/index.ts';
+import { selectPlatform } from '../../src/platform/select.ts';
+import { needsRoot } from '../../src/testing/needs-root.ts';
+import { type Daemon, startPeer } from '../support/daemon.ts';
+import { type Registry, startRegistry } from '../support/registry.ts';
 
 const snapshotter = 'overlayfs';
 /** runc keeps its state by namespace, for all daemons together. */
