@@ -129,6 +129,10 @@ export const limits = {
   /** Events, and their bytes, that wait for one subscriber: containerd has no bound (docs/decisions/0040). */
   eventSubscriberQueue: 65_536,
   eventSubscriberBytes: 64 * 1024 * 1024,
+  /** After the daemon's start, who subscribes hears what happened while it was away. containerd's shims try as long. */
+  eventMissedMs: 15_000,
+  /** Of these events, how many are kept. */
+  eventsMissed: 4096,
   /** Events of a shim that wait for the daemon to come back. */
   shimEventQueue: 2048,
   /** One event on its way from a shim to the daemon. */
@@ -149,8 +153,22 @@ export const limits = {
   commandOutputBytes: 16 * 1024 * 1024,
   /** What a log binary may take to end after SIGTERM. */
   logBinaryTermMs: 12_000,
+  /** Mounts in one activation, and one text of it: the lowerdir of an overlay of many layers is the longest. */
+  activationMounts: 255,
+  mountTextBytes: 256 * 1024,
+  /** A file that `mkfs/` makes; it is sparse, so this is no promise of space. */
+  mkfsBytes: 16 * 2 ** 40,
   /** Age below which a check takes a bundle without a task for one that is being made. */
   checkGraceMs: 60_000,
+  /** Containers in one scrape of the metrics: about 60 lines each. */
+  metricsTasks: 2_000,
+  /** Longest CPU profile that the debug socket takes. */
+  profileSeconds: 300,
+  /** Ended spans that wait for the collector of traces; more are dropped and counted… */
+  tracedSpans: 2_048,
+  /** …and how many go at once, and how often. OpenTelemetry's own defaults. */
+  tracedSpansBatch: 512,
+  traceExportMs: 5_000,
   /** Blobs that all pulls, and all pushes, have on their way at once; containerd's default. */
   concurrentTransfers: 3,
 } as const;

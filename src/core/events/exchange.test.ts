@@ -65,6 +65,25 @@ describe('event exchange', () => {
     await rejectsWith(exchange.forward(nobody, envelope), 'InvalidArgument');
   });
 
+  it('tells new subscribers what happened before it was made, for a while', async () => {
+    const before = { timestamp: instantOfMs(5), namespace: ctx.namespace, topic: '/old', event: exit };
+    const elsewhere = { ...before, namespace: other.namespace };
+    const exchange = new Exchange();
+    await exchange.forward(nobody, before);
+    await exchange.forward(nobody, elsewhere);
+    await exchange.publish(ctx, '/lost', exit);
+    const late = (): Promise<string[]> =>
+      topics(exchange, ['namespace==default,topic!="/end"'], () => exchange.publish(ctx, '/new', exit));
+    assert.deepEqual(await late(), ['/old', '/new']);
+    assert.deepEqual(await late(), ['/old', '/new'], 'each subscriber hears it, once');
+
+    const past = new Exchange({ missedMs: -1 });
+    await past.forward(nobody, before);
+    assert.deepEqual(await topics(past, ['namespace==default'], () => past.publish(ctx, '/new', exit)), [
+      '/new',
+    ]);
+  });
+
   it('forwards an envelope as it is', async () => {
     const exchange = new Exchange();
     const stream = exchange.subscribe(nobody, [])[Symbol.asyncIterator]();

@@ -4,6 +4,10 @@
  * A subscriber sees what is published from the moment of its call, in the order of publishing. Unlike containerd's,
  * its queue has a bound: a subscriber that does not read gets what was queued and then ResourceExhausted, so it knows
  * that it missed something (docs/decisions/0040).
+ *
+ * What a shim tells of the time before the daemon's start comes when hardly any client has connected again, and one
+ * like dockerd would wait for such an exit for ever. So it is kept for a while, and a new subscriber hears it first. In
+ * containerd it depends on the moment at which the shim tries again.
  */
 import type { AnyValue } from '../../base/any-value.ts';
 import { AsyncQueue } from '../../base/async-queue.ts';
@@ -11,7 +15,7 @@ import { type Context, requireNamespace } from '../../base/context.ts';
 import { invalidArgument, resourceExhausted, wrap } from '../../base/errors.ts';
 import { checkIdentifier } from '../../base/identifiers.ts';
 import { limits } from '../../base/limits.ts';
-import { now } from '../../base/time.ts';
+import { type Instant, now } from '../../base/time.ts';
 import type { Envelope, EventExchange } from './event-exchange.ts';
 import { type EventFilter, parseEventFilters } from './event-filter.ts';
 
@@ -19,16 +23,24 @@ export interface ExchangeOptions {
   /** Bounds of one subscriber's queue. */
   readonly queue?: number;
   readonly queueBytes?: number;
+  /** How long after the exchange was made new subscribers hear what happened before. */
+  readonly missedMs?: number;
 }
+
+const nanosecondsPerMs = 1_000_000n;
 
 export class Exchange implements EventExchange {
   readonly #subscribers = new Set<Subscriber>();
   readonly #options: Required<ExchangeOptions>;
+  readonly #startedAt: Instant = now();
+  /** Older than the exchange, in the order of their arrival. */
+  #missed: Envelope[] = [];
 
   constructor(options: ExchangeOptions = {}) {
     this.#options = {
       queue: limits.eventSubscriberQueue,
       queueBytes: limits.eventSubscriberBytes,
+      missedMs: limits.eventMissedMs,
       ...options,
     };
   }
@@ -41,11 +53,18 @@ export class Exchange implements EventExchange {
 
   async forward(_ctx: Context, envelope: Envelope): Promise<void> {
     checkTopic(envelope.topic);
+    if (
+      envelope.timestamp < this.#startedAt &&
+      this.#tellsMissed() &&
+      this.#missed.length < limits.eventsMissed
+    )
+      this.#missed.push(envelope);
     this.#deliver(envelope);
   }
 
   subscribe(ctx: Context, filters: readonly string[]): AsyncIterable<Envelope> {
     const subscriber = new Subscriber(parseEventFilters(filters), this.#options);
+    if (this.#tellsMissed()) for (const envelope of this.#missed) subscriber.offer(envelope);
     this.#subscribers.add(subscriber);
     const leave = (): void => {
       ctx.signal.removeEventListener('abort', leave);
@@ -60,6 +79,12 @@ export class Exchange implements EventExchange {
   /** How many listen now. */
   get subscribers(): number {
     return this.#subscribers.size;
+  }
+
+  #tellsMissed(): boolean {
+    const tells = now() - this.#startedAt <= BigInt(this.#options.missedMs) * nanosecondsPerMs;
+    if (!tells) this.#missed = [];
+    return tells;
   }
 
   #deliver(envelope: Envelope): void {
