@@ -76,3 +76,8 @@ show() {
 if unpack containerd-1.7 containerd/trixie; then show containerd-1.7 usr/bin/containerd usr/bin; fi
 if unpack containerd-2 containerd/forky; then show containerd-2 usr/bin/containerd usr/bin; fi
 if unpack docker docker.io/forky docker-cli/forky; then show docker usr/sbin/dockerd usr/sbin usr/bin; fi
+# A plugin of docker's client, through which alone dockerd's own BuildKit is spoken to.
+plugins=usr/libexec/docker/cli-plugins
+if unpack docker-buildx docker-buildx/forky; then
+  echo "docker-buildx $("$peers/docker-buildx/$plugins/docker-buildx" version | cut -d ' ' -f 2) $peers/docker-buildx/$plugins"
+fi
