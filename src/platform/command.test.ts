@@ -23,11 +23,11 @@ for (const [name, processes] of [
     });
 
     test('a grandchild that keeps the output open is not waited for', async () => {
-      const startedMs = performance.now();
       const result = await shell('sleep 30 & echo $!');
+      const grandchild = Number(String(result.stdout));
       assert.equal(result.status, 0);
-      assert.ok(performance.now() - startedMs < 10_000);
-      processes.kill(Number(String(result.stdout)), 9);
+      assert.ok(processes.isAlive(grandchild));
+      processes.kill(grandchild, 9);
     });
 
     test('more input and output than a pipe holds', async () => {

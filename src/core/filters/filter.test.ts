@@ -165,11 +165,9 @@ describe('filters', () => {
 describe('linear regular expressions', () => {
   test('hostile ones take time linear in the text', () => {
     const text = `${'a'.repeat(4096)}!`;
-    const started = performance.now();
+    // A backtracking matcher would need longer than the age of the universe, and the runner's time-out would end it.
     for (const pattern of ['^(a+)+$', '^(a|a)*$', '(a*)*b', '^((a{0,30}){0,30}a){1,1}$', '(.*)(.*)(.*)(.*)x'])
       assert.equal(compileLinearRegExp(pattern)?.test(text) ?? false, false);
-    // A backtracking matcher would need longer than the age of the universe.
-    assert.ok(performance.now() - started < 5000);
   });
 
   test('what RE2 refuses does not compile', () => {
