@@ -13,6 +13,7 @@ import type { EventPublisher } from './event-publisher.ts';
 import type { HeldDirectory } from './held-directory.ts';
 import type { Container, ContainerDependencies } from './process/container.ts';
 import { type CreateRequest, createContainer } from './process/container-create.ts';
+import { RootfsMounts } from './process/rootfs-mounts.ts';
 import { Runc } from './runc/runc.ts';
 import type { RuncSetup } from './runc/runc-arguments.ts';
 import { ShimCalls } from './shim-calls.ts';
@@ -44,6 +45,7 @@ export class Shim {
   readonly #dependencies: ShimDependencies;
   readonly #containers = new Map<string, Container>();
   readonly #creating = new Set<string>();
+  readonly #rootfs: RootfsMounts;
   readonly #clamped = new Set<string>();
   #stopping = false;
   #stopTimer: NodeJS.Timeout | undefined;
@@ -51,6 +53,7 @@ export class Shim {
   constructor(dependencies: ShimDependencies, options: ShimOptions) {
     this.#dependencies = dependencies;
     this.options = options;
+    this.#rootfs = new RootfsMounts(dependencies.platform);
     this.allowance = ownAllowance(dependencies.platform.processes);
     this.#stopAfter(unusedMs);
   }
@@ -143,7 +146,7 @@ export class Shim {
   #dependenciesOf(namespace: string, setup: RuncSetup): ContainerDependencies {
     const { platform, events, log } = this.#dependencies;
     const runc = new Runc(platform, setup);
-    return { platform, events, log: log.child({ namespace }), runc };
+    return { platform, events, rootfs: this.#rootfs, log: log.child({ namespace }), runc };
   }
 
   #isEmpty(): boolean {

@@ -5,13 +5,12 @@
 import { createHash } from 'node:crypto';
 import { mkdirSync, readFileSync, readSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { internal, unavailable } from '../base/errors.ts';
+import { wrap } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import { shimGroupName } from '../oci/shim-group.ts';
-import { joinCgroup } from '../platform/cgroups/join-cgroup.ts';
 import { childEnvironment } from '../platform/child-environment.ts';
-import { makePipe } from '../platform/pipe.ts';
 import type { Platform, StdioTarget } from '../platform/platform.ts';
+import { spawnUntilReady } from '../platform/ready-process.ts';
 import { selectPlatform } from '../platform/select.ts';
 import { unpackAny } from '../wire/any.ts';
 import { OptionsSchema } from '../wire/gen/containerd/types/runc/options/oci_pb.js';
@@ -83,41 +82,41 @@ async function startServing(platform: Platform, serving: Serving): Promise<void>
   const { bootstrap, bundle, socket, args } = serving;
   mkdirSync(bootstrap.socketDir, { recursive: true, mode: 0o711 });
   using fds = new Descriptors();
-  const ready = makePipe(platform.files);
-  fds.own(ready.writeFd);
-  const pid = platform.processes.spawn({
-    file: process.execPath,
-    args: [
-      ...process.execArgv,
-      process.argv[1] as string,
-      ...['-namespace', bootstrap.namespace, '-id', bootstrap.id, '-address', bootstrap.grpcAddress],
-      ...['-publish-binary', args.publishBinary, '-socket', socket],
-      // Beside the socket, which has its name from the group: the next shim of the group takes its containers over.
-      ...['-held', `${socket}.held`],
-      ...(bootstrap.debug ? ['-debug'] : []),
-      'serve',
-    ],
-    cwd: '/',
-    env: childEnvironment({
-      TTRPC_ADDRESS: bootstrap.ttrpcAddress,
-      GRPC_ADDRESS: bootstrap.grpcAddress,
-    }),
-    stdio: ['null', 'null', openLog(platform, bundle, fds), ready.writeFd],
-    newSession: true,
-  });
-  fds.close(ready.writeFd);
-  const problem = await readAll(ready.readFd);
-  // Another start of the same group may have been first, and then its shim is ours too.
-  if (problem !== '' && !(await answers(`unix://${socket}`)))
-    throw unavailable(`the shim did not start: ${problem}`);
-  if (problem !== '') return;
-  if (!platform.processes.isAlive(pid))
-    throw internal('the shim ended as soon as it was started; see its log');
-  platform.processes.setOomScoreAdjust(pid, Number(readFileSync('/proc/self/oom_score_adj', 'utf8')) + 1);
-  if (bootstrap.options?.typeUrl.endsWith(OptionsSchema.typeName) === true) {
-    const { shimCgroup } = unpackAny(OptionsSchema, bootstrap.options);
-    if (shimCgroup !== '') joinCgroup(platform.mounts.list(), shimCgroup, pid);
+  try {
+    await spawnUntilReady(
+      { platform, readPipe: pipeReader },
+      {
+        file: process.execPath,
+        args: [
+          ...process.execArgv,
+          process.argv[1] as string,
+          ...['-namespace', bootstrap.namespace, '-id', bootstrap.id, '-address', bootstrap.grpcAddress],
+          ...['-publish-binary', args.publishBinary, '-socket', socket],
+          // Beside the socket, which has its name from the group: the next shim of the group takes its containers over.
+          ...['-held', `${socket}.held`],
+          ...(bootstrap.debug ? ['-debug'] : []),
+          'serve',
+        ],
+        env: childEnvironment({
+          TTRPC_ADDRESS: bootstrap.ttrpcAddress,
+          GRPC_ADDRESS: bootstrap.grpcAddress,
+        }),
+        log: openLog(platform, bundle, fds),
+        cgroup: shimCgroupOf(bootstrap),
+        oomScoreAdjust: Number(readFileSync('/proc/self/oom_score_adj', 'utf8')) + 1,
+      },
+      { signal: AbortSignal.timeout(limits.shimAdoptMs) },
+    );
+  } catch (error) {
+    // Another start of the same group may have been first, and then its shim is ours too.
+    if (!(await answers(`unix://${socket}`))) throw wrap('the shim did not start', error);
   }
+}
+
+function shimCgroupOf({ options }: Bootstrap): string {
+  return options?.typeUrl.endsWith(OptionsSchema.typeName) === true
+    ? unpackAny(OptionsSchema, options).shimCgroup
+    : '';
 }
 
 /** The FIFO from which containerd copies a shim's log into its own. */
@@ -128,17 +127,4 @@ function openLog(platform: Platform, bundle: string, fds: Descriptors): StdioTar
   } catch {
     return 'null';
   }
-}
-
-function readAll(fd: number): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const socket = pipeReader(fd);
-    let text = '';
-    socket.setEncoding('utf8');
-    socket.on('data', (chunk: string) => {
-      text += chunk;
-    });
-    socket.once('end', () => resolve(text));
-    socket.once('error', reject);
-  });
 }

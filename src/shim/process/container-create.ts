@@ -1,10 +1,9 @@
 /** The story of a container's creation: root filesystem, spec, runc, and the watch over its init. */
-import { mkdirSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { wrap } from '../../base/errors.ts';
 import type { SavedMount } from '../../oci/shim-state.ts';
 import type { Mount } from '../../platform/mount.ts';
-import { mountAll, unmountAll } from '../../platform/temp-mount.ts';
+import { unmountAll } from '../../platform/temp-mount.ts';
 import { TaskCreateSchema } from '../../wire/gen/containerd/events/task_pb.js';
 import type { Allowance } from '../bundle/clamp.ts';
 import { readAndClampSpec } from '../bundle/spec.ts';
@@ -56,7 +55,7 @@ export async function createContainer(
 
   await using undo = new AsyncDisposableStack();
   undo.defer(() => forgetContainer(request.bundle));
-  mountRootfs(deps, request.rootfs, container.rootfs);
+  await deps.rootfs.mount(request.rootfs, container.rootfs);
   undo.defer(() => unmountAll(deps.platform, request.bundle, { lazy: true }));
   if (checkpoint === '') {
     const launched = await launch(deps, launchOf(container));
@@ -96,16 +95,6 @@ const plainMount = ({ type, source, target, options }: Mount): SavedMount => ({
   target,
   options: [...options],
 });
-
-function mountRootfs(deps: CreateDependencies, mounts: readonly Mount[], rootfs: string): void {
-  if (mounts.length === 0) return;
-  mkdirSync(rootfs, { recursive: true, mode: 0o711 });
-  try {
-    mountAll(deps.platform, mounts, rootfs);
-  } catch (error) {
-    throw wrap('failed to mount rootfs component', error);
-  }
-}
 
 function follow(container: Container, launched: Launched): void {
   const { log, platform } = container.dependencies;

@@ -14,9 +14,9 @@ import { KeyedLock } from '../../base/keyed-lock.ts';
 import type { Logger } from '../../base/logger.ts';
 import type { Announced, SavedContainer, SavedMount } from '../../oci/shim-state.ts';
 import type { CgroupPaths } from '../../platform/cgroups/cgroup-paths.ts';
+import { cgroupProcesses } from '../../platform/cgroups/cgroup-processes.ts';
 import type { OomWatch } from '../../platform/cgroups/oom-watch.ts';
 import type { Platform } from '../../platform/platform.ts';
-import { unmountAll } from '../../platform/temp-mount.ts';
 import {
   TaskDeleteSchema,
   TaskPausedSchema,
@@ -28,15 +28,17 @@ import type { SpecFacts } from '../bundle/spec.ts';
 import type { EventPublisher } from '../event-publisher.ts';
 import type { Runc } from '../runc/runc.ts';
 import { type CheckpointWords, checkpointWords, killWords } from '../runc/runc-arguments.ts';
-import { processDirectory, processesIn, savedCgroup } from './cgroup.ts';
+import { processDirectory, savedCgroup } from './cgroup.ts';
 import { ContainerNotes } from './container-notes.ts';
 import type { CreateOptions } from './options.ts';
+import type { RootfsMounts } from './rootfs-mounts.ts';
 import type { ProcessEnd, TaskProcess } from './task-process.ts';
 
 export interface ContainerDependencies {
   readonly platform: Platform;
   readonly runc: Runc;
   readonly events: EventPublisher;
+  readonly rootfs: RootfsMounts;
   readonly log: Logger;
 }
 
@@ -269,7 +271,7 @@ export class Container {
   pids(): number[] {
     if (this.init.phase === 'stopped' || this.init.pid === 0) return [];
     const directory = this.cgroup === undefined ? undefined : processDirectory(this.cgroup);
-    return directory === undefined ? [this.init.pid] : processesIn(directory);
+    return directory === undefined ? [this.init.pid] : cgroupProcesses(directory);
   }
 
   /** Ends what outlived init; only needed without a pid namespace. */
@@ -343,17 +345,12 @@ export class Container {
   }
 
   async #release(): Promise<void> {
-    const { platform } = this.dependencies;
     this.oom?.[Symbol.dispose]();
     for (const process of [...this.execs.values(), this.init]) {
       await process.drained(deleteDrainMs);
       await process.closeStreams();
       this.notes.unpin(this.pinOf(process));
     }
-    try {
-      unmountAll(platform, this.rootfs, { lazy: true });
-    } catch (error) {
-      throw new ContainerdError(ContainerdError.from(error).code, `unmount ${this.rootfs}`, { cause: error });
-    }
+    this.dependencies.rootfs.unmount(this.made.rootfs, this.rootfs);
   }
 }
