@@ -40,6 +40,8 @@ export interface CallOptions {
   readonly signal?: AbortSignal;
   readonly namespace?: string;
   readonly lease?: string;
+  /** Further headers, by names in lower case. */
+  readonly headers?: Readonly<Record<string, string>>;
   /** The server is told, and the call ends with DeadlineExceeded here too. */
   readonly timeoutMs?: number;
 }

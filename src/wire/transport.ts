@@ -1,5 +1,6 @@
 /** The client of a service, over whatever can carry the four kinds of calls. */
 import type { DescMethod, Message } from '@bufbuild/protobuf';
+import { announced, announcedStream } from './client-calls.ts';
 import type { CallOptions, Client, Service } from './service.ts';
 
 export interface Transport {
@@ -20,19 +21,19 @@ export function clientOf<S extends Service>(service: S, transport: Transport): C
     unary:
       (method) =>
       (request: unknown, options: CallOptions = {}) =>
-        transport.unary(method, request, options),
+        announced(method, options, (known) => transport.unary(method, request, known)),
     server_streaming:
       (method) =>
       (request: unknown, options: CallOptions = {}) =>
-        transport.serverStreaming(method, request, options),
+        announcedStream(method, options, (known) => transport.serverStreaming(method, request, known)),
     client_streaming:
       (method) =>
       (requests: Requests, options: CallOptions = {}) =>
-        transport.clientStreaming(method, requests, options),
+        announced(method, options, (known) => transport.clientStreaming(method, requests, known)),
     bidi_streaming:
       (method) =>
       (requests: Requests, options: CallOptions = {}) =>
-        transport.bidi(method, requests, options),
+        announcedStream(method, options, (known) => transport.bidi(method, requests, known)),
   };
   return Object.fromEntries(
     service.methods.map((method) => [method.localName, callers[method.methodKind](method)]),

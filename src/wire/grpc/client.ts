@@ -102,7 +102,7 @@ class GrpcConnection implements Connection {
 
   #metadata(options: CallOptions): Metadata {
     const namespace = options.namespace ?? this.#options.namespace;
-    return writeHeaders({
+    return writeHeaders(options.headers ?? {}, {
       ...(namespace === undefined ? {} : { namespace }),
       ...(options.lease === undefined ? {} : { lease: options.lease }),
     });
@@ -282,8 +282,12 @@ function unpackDetails(
   }
 }
 
-function writeHeaders(headers: { namespace?: string; lease?: string }): Metadata {
+function writeHeaders(
+  others: Readonly<Record<string, string>>,
+  headers: { namespace?: string; lease?: string },
+): Metadata {
   const metadata = new Metadata();
+  for (const [name, value] of Object.entries(others)) metadata.set(name, value);
   if (headers.namespace !== undefined) metadata.set(namespaceHeader, headers.namespace);
   if (headers.lease !== undefined) metadata.set(leaseHeader, headers.lease);
   return metadata;

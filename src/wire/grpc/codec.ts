@@ -26,12 +26,12 @@ export const deserializer =
     fromBinary(schema, bytes);
 
 /** The first value counts, as containerd reads it. */
-const first = (value: string | string[] | undefined): string | undefined =>
+export const firstOf = (value: string | string[] | undefined): string | undefined =>
   (Array.isArray(value) ? value[0] : value)?.split(',', 1)[0]?.trim();
 
 export const readHeaders = (headers: IncomingHttpHeaders): CallHeaders => ({
-  namespace: first(headers[namespaceHeader]),
-  lease: first(headers[leaseHeader]),
+  namespace: firstOf(headers[namespaceHeader]),
+  lease: firstOf(headers[leaseHeader]),
 });
 
 const unitsMs: Readonly<Record<string, number>> = {
@@ -45,7 +45,7 @@ const unitsMs: Readonly<Record<string, number>> = {
 
 /** What the client gives the call; undefined when that is nothing, or nothing that can be read. */
 export function readTimeoutMs(headers: IncomingHttpHeaders): number | undefined {
-  const [, digits, unit] = /^([0-9]{1,8})([HMSmun])$/.exec(first(headers['grpc-timeout']) ?? '') ?? [];
+  const [, digits, unit] = /^([0-9]{1,8})([HMSmun])$/.exec(firstOf(headers['grpc-timeout']) ?? '') ?? [];
   const unitMs = unit === undefined ? undefined : unitsMs[unit];
   return unitMs === undefined ? undefined : Number(digits) * unitMs;
 }

@@ -21,12 +21,12 @@ import { internal, unavailable, unimplemented } from '../../base/errors.ts';
 import { limits } from '../../base/limits.ts';
 import type { Logger } from '../../base/logger.ts';
 import { callContext, type ServedMethod, servedMethods } from '../call-context.ts';
-import { type InFlightCall, InFlightCalls } from '../in-flight.ts';
+import { type InFlightCall, InFlightCalls, type RunningCall, type ServedCall } from '../in-flight.ts';
 import { failureOf } from '../iteration.ts';
 import type { ServedService } from '../service.ts';
 import { statusOf } from '../status.ts';
 import type { ConnectionSource } from '../unix-listener.ts';
-import { deserializer, readHeaders, readTimeoutMs, serializer, statusTrailers } from './codec.ts';
+import { deserializer, firstOf, readHeaders, readTimeoutMs, serializer, statusTrailers } from './codec.ts';
 import { callEnded } from './flow.ts';
 import { ServerCall } from './server-call.ts';
 
@@ -54,6 +54,16 @@ interface Route {
 /** A call under way: its context, and the end of it. */
 interface Scope extends Disposable {
   readonly ctx: Context;
+  readonly running: RunningCall;
+}
+
+/** A call of a method that is served, before anything is known of its message. */
+interface Arrival {
+  readonly route: Route;
+  readonly call: ServerCall;
+  readonly headers: IncomingHttpHeaders;
+  readonly timeoutMs: number | undefined;
+  readonly peer: ServedCall['peer'];
 }
 
 /** The longest that a timer of Node's takes. */
@@ -67,6 +77,9 @@ export class GrpcServer implements AsyncDisposable {
   readonly #routes = new Map<string, Route>();
   readonly #sessions = new Set<ServerHttp2Session>();
   readonly #sockets = new Set<Socket>();
+  readonly #peers = new WeakMap<ServerHttp2Session, ServedCall['peer']>();
+  /** Whose session the server is just making. */
+  #accepting: ServedCall['peer'];
   readonly #running = new Set<AbortController>();
   #stopping = false;
 
@@ -94,11 +107,11 @@ export class GrpcServer implements AsyncDisposable {
 
   /** Serves the connections of `source`. */
   attach(source: ConnectionSource): void {
-    source.onConnection(({ socket }) => this.serveSocket(socket));
+    source.onConnection((accepted) => this.serveSocket(accepted.socket, () => accepted.peer()));
   }
 
-  /** Serves one connection, which then belongs to the server. */
-  serveSocket(socket: Socket): void {
+  /** Serves one connection, which then belongs to the server; `peer` tells who is at its other end. */
+  serveSocket(socket: Socket, peer?: ServedCall['peer']): void {
     if (this.#stopping) {
       socket.destroy();
       return;
@@ -106,7 +119,10 @@ export class GrpcServer implements AsyncDisposable {
     this.#sockets.add(socket);
     socket.once('close', () => this.#sockets.delete(socket));
     socket.on('error', (error) => this.#log.debug({ error }, 'connection failed'));
+    // The session is made, and told, before this returns.
+    this.#accepting = peer;
     this.#server.emit('connection', socket);
+    this.#accepting = undefined;
   }
 
   /** The calls being worked on, oldest first. */
@@ -152,6 +168,7 @@ export class GrpcServer implements AsyncDisposable {
 
   #onSession(session: ServerHttp2Session): void {
     this.#sessions.add(session);
+    this.#peers.set(session, this.#accepting);
     session.once('close', () => this.#sessions.delete(session));
     session.setLocalWindowSize(limits.grpcSessionWindowBytes);
   }
@@ -179,42 +196,62 @@ export class GrpcServer implements AsyncDisposable {
     try {
       const route = this.#routes.get(path);
       if (route?.method.handler === undefined) throw unimplemented(`method ${path.slice(1)}`);
-      await this.#serve(route, call, headers, controller);
+      const peer =
+        stream.session === undefined ? undefined : this.#peers.get(stream.session as ServerHttp2Session);
+      await this.#serve({ route, call, headers, timeoutMs, peer }, controller);
     } catch (error) {
       call.finish(this.#failed(path, error));
     }
   }
 
-  async #serve(
-    route: Route,
-    call: ServerCall,
-    headers: IncomingHttpHeaders,
-    controller: AbortController,
-  ): Promise<void> {
-    const { decode, encode, method } = route;
-    using scope = this.#begin(method, headers, controller);
-    const { signal } = controller;
+  async #serve(arrival: Arrival, controller: AbortController): Promise<void> {
+    using scope = this.#begin(arrival, controller);
     try {
-      const input = route.takesStream ? call.requests(decode) : decode(await call.request());
-      const answer = method.handler?.(scope.ctx, input);
-      if (route.givesStream) {
-        await call.answerAll(answer as AsyncIterable<unknown>, encode, signal);
-        call.succeed();
-      } else call.succeed(encode(await answer));
+      await scope.running.run(() => this.#answer(arrival, scope));
     } catch (error) {
-      throw failureOf(error, signal);
+      const failure = failureOf(error, controller.signal);
+      scope.running.failed(statusOf(failure).code);
+      throw failure;
     }
   }
 
-  #begin(method: ServedMethod, headers: IncomingHttpHeaders, controller: AbortController): Scope {
-    const ctx = callContext(this.#log, method.name, readHeaders(headers), controller.signal);
+  async #answer({ route, call }: Arrival, { ctx, running }: Scope): Promise<void> {
+    const { method, givesStream, takesStream } = route;
+    const decode = (bytes: Uint8Array): unknown => {
+      running.received();
+      return route.decode(bytes);
+    };
+    const encode = (message: unknown): Uint8Array => {
+      running.sent();
+      return route.encode(message);
+    };
+    const input = takesStream ? call.requests(decode) : decode(await call.request());
+    const answer = method.handler?.(ctx, input);
+    if (givesStream) {
+      await call.answerAll(answer as AsyncIterable<unknown>, encode, ctx.signal);
+      call.succeed();
+    } else call.succeed(encode(await answer));
+  }
+
+  #begin({ route, headers, timeoutMs, peer }: Arrival, controller: AbortController): Scope {
+    const { name, descriptor } = route.method;
+    const ctx = callContext(this.#log, name, readHeaders(headers), controller.signal);
     this.#running.add(controller);
-    const entry = this.#calls.begin('grpc', method.name, ctx.namespace);
+    const running = this.#calls.begin({
+      protocol: 'grpc',
+      method: name,
+      kind: descriptor.methodKind,
+      namespace: ctx.namespace,
+      timeoutMs,
+      peer,
+      header: (header) => firstOf(headers[header]),
+    });
     return {
       ctx,
+      running,
       [Symbol.dispose]: () => {
         this.#running.delete(controller);
-        entry[Symbol.dispose]();
+        running[Symbol.dispose]();
       },
     };
   }

@@ -128,6 +128,7 @@ export class TtrpcConnection implements Connection {
       timeoutMs: options.timeoutMs,
       namespace: options.namespace ?? this.#options.namespace,
       lease: options.lease,
+      headers: options.headers ?? {},
     });
     const bound = signalOf(options);
     const stream = { id, inbox: new Inbox<Frame>(this.#channel), signal: bound.signal };

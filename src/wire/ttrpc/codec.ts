@@ -23,12 +23,14 @@ export function decodeMessage(schema: DescMessage, bytes: Uint8Array): Message {
   }
 }
 
-/** The first value counts. Keys are lower case, as containerd writes them. */
-export function readMetadata(request: Request): CallHeaders {
-  const first = (key: string): string | undefined =>
-    request.metadata.find((entry) => entry.key.toLowerCase() === key)?.value;
-  return { namespace: first(namespaceKey), lease: first(leaseKey) };
-}
+/** The first value of a key in lower case, as containerd writes them. */
+export const metadataOf = (request: Request, key: string): string | undefined =>
+  request.metadata.find((entry) => entry.key.toLowerCase() === key)?.value;
+
+export const readMetadata = (request: Request): CallHeaders => ({
+  namespace: metadataOf(request, namespaceKey),
+  lease: metadataOf(request, leaseKey),
+});
 
 export interface RequestToSend {
   readonly service: string;
@@ -37,12 +39,14 @@ export interface RequestToSend {
   readonly timeoutMs: number | undefined;
   readonly namespace: string | undefined;
   readonly lease: string | undefined;
+  readonly headers: Readonly<Record<string, string>>;
 }
 
 export function encodeRequest(request: RequestToSend): Uint8Array {
   const metadata = [
     { key: namespaceKey, value: request.namespace },
     { key: leaseKey, value: request.lease },
+    ...Object.entries(request.headers).map(([key, value]) => ({ key, value })),
   ].filter((entry): entry is { key: string; value: string } => entry.value !== undefined);
   const timeoutNano = BigInt(Math.ceil(request.timeoutMs ?? 0)) * nanosecondsPerMs;
   const { service, method, payload } = request;

@@ -7,14 +7,16 @@ import { limits } from '../../base/limits.ts';
 import type { Logger } from '../../base/logger.ts';
 import { callContext, type ServedMethod } from '../call-context.ts';
 import { type Request, RequestSchema } from '../gen/ttrpc/ttrpc_pb.js';
-import type { InFlightCalls } from '../in-flight.ts';
+import type { InFlightCalls, RunningCall, ServedCall } from '../in-flight.ts';
 import { failureOf, untilAborted } from '../iteration.ts';
+import { statusOf } from '../status.ts';
 import { connectionLost, FrameChannel } from './channel.ts';
 import {
   decodeMessage,
   encodeFailure,
   encodeMessage,
   encodeResponse,
+  metadataOf,
   readMetadata,
   timeoutMsOf,
 } from './codec.ts';
@@ -28,6 +30,8 @@ export interface ServerConnectionDependencies {
   readonly log: Logger;
   readonly calls: InFlightCalls;
   readonly methods: ServerMethods;
+  /** Who is at the other end, where that is known. */
+  readonly peer: ServedCall['peer'];
 }
 
 interface ServerStream {
@@ -155,8 +159,13 @@ export class ServerConnection {
         readMetadata(stream.request),
         signal,
       );
-      using _entry = this.#dependencies.calls.begin('ttrpc', stream.method.name, ctx.namespace);
-      await this.#answer(ctx, stream);
+      using running = this.#begin(ctx, stream);
+      try {
+        await running.run(() => this.#answer(ctx, stream, running));
+      } catch (thrown) {
+        running.failed(statusOf(failureOf(thrown, signal)).code);
+        throw thrown;
+      }
     } catch (thrown) {
       const error = failureOf(thrown, signal);
       this.#dependencies.log.debug({ method: stream.method.name, error }, 'call failed');
@@ -168,13 +177,28 @@ export class ServerConnection {
     }
   }
 
-  async #answer(ctx: Context, stream: ServerStream): Promise<void> {
+  #begin(ctx: Context, { method, request }: ServerStream): RunningCall {
+    const { calls, peer } = this.#dependencies;
+    return calls.begin({
+      protocol: 'ttrpc',
+      method: method.name,
+      kind: method.descriptor.methodKind,
+      namespace: ctx.namespace,
+      timeoutMs: timeoutMsOf(request),
+      peer,
+      header: (name) => metadataOf(request, name),
+    });
+  }
+
+  async #answer(ctx: Context, stream: ServerStream, running: RunningCall): Promise<void> {
     const { descriptor, handler } = stream.method;
+    if (stream.inbox === undefined) running.received();
     const argument = stream.inbox ?? decodeMessage(descriptor.input, stream.request.payload);
     const answer = handler?.(ctx, argument);
     if (isServerStreaming(stream.method)) {
       for await (const message of untilAborted(answer as AsyncIterable<unknown>, ctx.signal)) {
         this.#data(stream.id, 0, encodeMessage(descriptor.output, message));
+        running.sent();
         await this.#channel.drained(ctx.signal);
       }
       this.#data(stream.id, frameFlags.remoteClosed | frameFlags.noData, noBytes);
@@ -182,6 +206,7 @@ export class ServerConnection {
     }
     const message = await answer;
     this.#send(stream.id, encodeResponse(encodeMessage(descriptor.output, message)));
+    running.sent();
   }
 
   #deadline(stream: ServerStream): Disposable {

@@ -9,7 +9,7 @@ import { permissionDenied, unavailable } from '../../base/errors.ts';
 import { limits } from '../../base/limits.ts';
 import type { Logger } from '../../base/logger.ts';
 import { type ServedMethod, servedMethods } from '../call-context.ts';
-import { type InFlightCall, InFlightCalls } from '../in-flight.ts';
+import { type InFlightCall, InFlightCalls, type ServedCall } from '../in-flight.ts';
 import type { ServedService } from '../service.ts';
 import type { Accepted, ConnectionSource } from '../unix-listener.ts';
 import { ServerConnection, type ServerMethods } from './server-connection.ts';
@@ -58,12 +58,12 @@ export class TtrpcServer implements AsyncDisposable {
         accepted.socket.destroy();
         return;
       }
-      this.serveSocket(accepted.socket);
+      this.serveSocket(accepted.socket, () => accepted.peer());
     });
   }
 
-  /** Serves one connection, which then belongs to the server. */
-  serveSocket(socket: Socket): void {
+  /** Serves one connection, which then belongs to the server; `peer` tells who is at its other end. */
+  serveSocket(socket: Socket, peer?: ServedCall['peer']): void {
     if (this.#stopping) {
       socket.destroy();
       return;
@@ -72,6 +72,7 @@ export class TtrpcServer implements AsyncDisposable {
       log: this.#log,
       calls: this.#calls,
       methods: this.#methods,
+      peer,
     });
     this.#connections.add(connection);
     void connection.closed.then(() => this.#connections.delete(connection));

@@ -1,0 +1,101 @@
+/**
+ * A small HTTP server for what administrators ask with a browser, curl or Prometheus: GET on a fixed set of paths, over
+ * connections that listeners give it. Every answer ends its request; nothing of a request but path and query is read.
+ */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import { ContainerdError, hasCode } from '../../base/errors.ts';
+import type { Logger } from '../../base/logger.ts';
+import type { ConnectionSource } from '../unix-listener.ts';
+
+export interface PageRequest {
+  readonly query: URLSearchParams;
+  /** Fires when the client has gone. */
+  readonly signal: AbortSignal;
+}
+
+export interface Page {
+  readonly contentType: string;
+  readonly body: string | AsyncIterable<string | Uint8Array>;
+  /** Name for a client that saves it. */
+  readonly fileName?: string;
+}
+
+/** Errors: InvalidArgument answers 400, FailedPrecondition 409, everything else 500. */
+export type PageHandler = (request: PageRequest) => Page | Promise<Page>;
+
+export class HttpServer implements AsyncDisposable {
+  readonly #server: Server;
+  readonly #log: Logger;
+  readonly #pages: ReadonlyMap<string, PageHandler>;
+  readonly #sockets = new Set<Socket>();
+
+  /** `pages` by path, without a query. */
+  constructor({ log, pages }: { readonly log: Logger; readonly pages: ReadonlyMap<string, PageHandler> }) {
+    this.#log = log;
+    this.#pages = pages;
+    this.#server = createServer({ headersTimeout: 10_000, keepAliveTimeout: 60_000, maxHeaderSize: 16_384 });
+    this.#server.on('request', (request, response) => void this.#onRequest(request, response));
+  }
+
+  attach(source: ConnectionSource): void {
+    source.onConnection(({ socket }) => {
+      this.#sockets.add(socket);
+      socket.once('close', () => this.#sockets.delete(socket));
+      this.#server.emit('connection', socket);
+    });
+  }
+
+  /** Cuts what is still on its way. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const socket of this.#sockets) socket.destroy();
+    await Promise.resolve();
+  }
+
+  async #onRequest(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const gone = new AbortController();
+    response.once('close', () => gone.abort(new ContainerdError('Canceled', 'the client has gone')));
+    const { pathname, searchParams } = new URL(request.url ?? '/', 'http://localhost');
+    const page = this.#pages.get(pathname);
+    try {
+      if (page === undefined) return refuse(response, 404, `nothing is at ${pathname}`);
+      if (request.method !== 'GET') return refuse(response, 405, 'only GET is answered here');
+      await send(response, await page({ query: searchParams, signal: gone.signal }), gone.signal);
+    } catch (error) {
+      this.#log.debug({ error, path: pathname }, 'request failed');
+      // Half an answer must not look like a whole one.
+      if (response.headersSent) response.destroy();
+      else refuse(response, statusOf(error), ContainerdError.from(error).message);
+    }
+  }
+}
+
+const statusOf = (error: unknown): number =>
+  hasCode(error, 'InvalidArgument') ? 400 : hasCode(error, 'FailedPrecondition') ? 409 : 500;
+
+function refuse(response: ServerResponse, status: number, text: string): void {
+  response.writeHead(status, { 'content-type': 'text/plain; charset=utf-8' }).end(`${text}\n`);
+}
+
+async function send(response: ServerResponse, page: Page, signal: AbortSignal): Promise<void> {
+  const { body, contentType, fileName } = page;
+  const headers = {
+    'content-type': contentType,
+    'x-content-type-options': 'nosniff',
+    ...(fileName !== undefined && { 'content-disposition': `attachment; filename="${fileName}"` }),
+  };
+  if (typeof body === 'string') {
+    response.writeHead(200, { ...headers, 'content-length': Buffer.byteLength(body) }).end(body);
+    return;
+  }
+  response.writeHead(200, headers);
+  for await (const chunk of body) {
+    if (response.write(chunk)) continue;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    response.once('drain', resolve);
+    signal.addEventListener('abort', () => resolve(), { once: true });
+    await promise;
+    signal.throwIfAborted();
+  }
+  response.end();
+}
