@@ -10,7 +10,7 @@ import { background, type Context } from '../../base/context.ts';
 import { ContainerdError } from '../../base/errors.ts';
 import { raceSignal } from '../../base/keyed-lock.ts';
 import type { Logger } from '../../base/logger.ts';
-import type { GarbageCollector } from './garbage-collector.ts';
+import type { GarbageCollector, GcRun } from './garbage-collector.ts';
 
 export interface GcThresholds {
   /** Share of time that writers may wait; at most 0.5. */
@@ -53,6 +53,7 @@ export class GcScheduler implements GarbageCollector, AsyncDisposable {
   #pausesMs = 0;
   #runs = 0;
   #stopped = false;
+  readonly #listeners = new Set<(run: GcRun) => void>();
 
   constructor({ runner, log }: { runner: GcRunner; log: Logger }, thresholds: GcThresholds) {
     this.#runner = runner;
@@ -78,6 +79,11 @@ export class GcScheduler implements GarbageCollector, AsyncDisposable {
     this.#mutations += 1;
     if (deleted) this.#deletions += 1;
     this.#arm();
+  }
+
+  onRun(listener: (run: GcRun) => void): Disposable {
+    this.#listeners.add(listener);
+    return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -123,6 +129,10 @@ export class GcScheduler implements GarbageCollector, AsyncDisposable {
     });
   }
 
+  #tell(run: GcRun): void {
+    for (const listener of this.#listeners) listener(run);
+  }
+
   async #run(): Promise<void> {
     const waiters = this.#waiters.splice(0);
     this.#deletions = 0;
@@ -136,9 +146,11 @@ export class GcScheduler implements GarbageCollector, AsyncDisposable {
       this.#intervalMs = this.#intervalAfter(averageMs);
       this.#earliest = performance.now() + this.#intervalMs;
       this.#log.debug({ pauseMs }, 'garbage collected');
+      this.#tell({ pauseMs });
       for (const waiter of waiters) waiter.resolve();
     } catch (error) {
       this.#log.error({ err: error }, 'garbage collection failed');
+      this.#tell({ pauseMs: undefined });
       // What should have been collected still has to be.
       this.#deletions += 1;
       this.#earliest = performance.now() + this.#intervalMs + failureDelayMs;
