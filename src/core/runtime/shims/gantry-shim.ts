@@ -3,18 +3,15 @@
  * first container, found again by a restarted daemon through its socket, gone some time after the last container. When
  * it dies, the next one takes over what `held/` in its directory names, before it says that it is ready.
  */
-import { closeSync } from 'node:fs';
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { closeSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { hasCode, unavailable, wrap } from '../../../base/errors.ts';
-import { raceSignal } from '../../../base/keyed-lock.ts';
-import { limits } from '../../../base/limits.ts';
+import { hasCode, wrap } from '../../../base/errors.ts';
 import type { Logger } from '../../../base/logger.ts';
-import { joinCgroup } from '../../../platform/cgroups/join-cgroup.ts';
 import { childEnvironment } from '../../../platform/child-environment.ts';
-import { makePipe } from '../../../platform/pipe.ts';
 import type { Platform } from '../../../platform/platform.ts';
 import { identify, type ProcessIdentity } from '../../../platform/process-identity.ts';
+import { spawnUntilReady } from '../../../platform/ready-process.ts';
 import { pipeReader } from '../../../wire/pipe.ts';
 import type { DaemonAddresses, ShimProgram } from './foreign-shim.ts';
 import type { ShimAddress } from './shim-address.ts';
@@ -118,53 +115,34 @@ export class GantryShim implements Disposable {
   /** Errors: Unavailable with what the shim said; no process is left then. */
   async #start(signal: AbortSignal): Promise<number> {
     const { platform, log } = this.#dependencies;
-    const { processes } = platform;
-    const ready = makePipe(platform.files);
-    let pid: number;
-    try {
-      pid = this.#spawn(ready.writeFd);
-    } catch (error) {
-      closeSync(ready.readFd);
-      throw error;
-    } finally {
-      closeSync(ready.writeFd);
-    }
-    // Reaped when it ends; nobody waits for it.
-    processes.exited(pid).catch(() => {});
-    try {
-      await this.#savePid(pid);
-      const cgroup = await this.#cgroup();
-      if (cgroup !== '') joinCgroup(platform.mounts.list(), cgroup, pid);
-      const problem = await readToEnd(ready.readFd, signal);
-      if (problem !== '') throw unavailable(`the shim did not start: ${problem}`);
-      if (!processes.isAlive(pid)) throw unavailable('the shim ended as soon as it was started; see its log');
-    } catch (error) {
-      this.#kill(pid);
-      throw error;
-    }
-    // As containerd: the kernel should take a shim after the containers, and before the daemon.
-    processes.setOomScoreAdjust(pid, 1);
-    log.debug({ pid, directory: this.directory }, 'shim started');
-    return pid;
-  }
-
-  #spawn(readyFd: number): number {
-    const { files, processes } = this.#dependencies.platform;
     const { program, daemon, group } = this.#options;
-    const logFd = files.openFifo(path.join(this.directory, 'log'), 'read-write', { nonBlocking: true });
+    const logFd = platform.files.openFifo(path.join(this.directory, 'log'), 'read-write', {
+      nonBlocking: true,
+    });
+    const args = [
+      ...program.args,
+      ...['-address', daemon.grpcAddress, '-socket', path.join(this.directory, 'sock')],
+      ...['-runc-root', this.#runcRoot, '-grace-ms', String(group.graceMs), 'serve'],
+    ];
     try {
-      return processes.spawn({
-        file: program.file,
-        args: [
-          ...program.args,
-          ...['-address', daemon.grpcAddress, '-socket', path.join(this.directory, 'sock')],
-          ...['-runc-root', this.#runcRoot, '-grace-ms', String(group.graceMs), 'serve'],
-        ],
-        cwd: '/',
-        env: childEnvironment({ TTRPC_ADDRESS: daemon.ttrpcAddress, GRPC_ADDRESS: daemon.grpcAddress }),
-        stdio: ['null', 'null', logFd, readyFd],
-        newSession: true,
-      });
+      const pid = await spawnUntilReady(
+        { platform, readPipe: pipeReader },
+        {
+          file: program.file,
+          args,
+          env: childEnvironment({ TTRPC_ADDRESS: daemon.ttrpcAddress, GRPC_ADDRESS: daemon.grpcAddress }),
+          log: logFd,
+          cgroup: this.#cgroup(),
+          // As containerd: the kernel should take a shim after the containers, and before the daemon.
+          oomScoreAdjust: 1,
+          onSpawned: (spawned) => this.#savePid(spawned),
+        },
+        { signal },
+      );
+      log.debug({ pid, directory: this.directory }, 'shim started');
+      return pid;
+    } catch (error) {
+      throw wrap('the shim did not start', error);
     } finally {
       closeSync(logFd);
     }
@@ -178,30 +156,17 @@ export class GantryShim implements Disposable {
     }
   }
 
-  async #savePid(pid: number): Promise<void> {
+  #savePid(pid: number): void {
     const startTicks = identify(this.#dependencies.platform.processes, pid)?.startTicks ?? '';
-    await writeFile(`${this.#pidFile}.new`, `${pid} ${startTicks}\n`, { mode: 0o600 });
-    await rename(`${this.#pidFile}.new`, this.#pidFile);
+    writeFileSync(`${this.#pidFile}.new`, `${pid} ${startTicks}\n`, { mode: 0o600 });
+    renameSync(`${this.#pidFile}.new`, this.#pidFile);
   }
 
-  #cgroup(): Promise<string> {
-    return readFile(path.join(this.directory, 'cgroup'), 'utf8').catch(() => '');
-  }
-}
-
-async function readToEnd(fd: number, signal: AbortSignal): Promise<string> {
-  const reader = pipeReader(fd);
-  const read = async (): Promise<string> => {
-    const chunks: Buffer[] = [];
-    for await (const chunk of reader) chunks.push(chunk as Buffer);
-    return Buffer.concat(chunks).toString('utf8');
-  };
-  const reading = read();
-  try {
-    return await raceSignal(reading, signal);
-  } catch (error) {
-    reading.catch(() => {});
-    reader.destroy();
-    throw wrap(`the shim was not ready within ${limits.shimAdoptMs / 1000} s`, error);
+  #cgroup(): string {
+    try {
+      return readFileSync(path.join(this.directory, 'cgroup'), 'utf8');
+    } catch {
+      return '';
+    }
   }
 }
