@@ -5,6 +5,7 @@
 import type { Plugin } from '../core/plugins/plugin.ts';
 import { check } from './plugins/check.ts';
 import type { BuiltinDependencies } from './plugins/dependencies.ts';
+import { mounts } from './plugins/mounts.ts';
 import { runtime } from './plugins/runtime.ts';
 import { servers } from './plugins/servers.ts';
 import { services } from './plugins/services.ts';
@@ -17,6 +18,7 @@ export const builtins = (dependencies: BuiltinDependencies): Plugin[] => [
   ...snapshots(dependencies),
   ...runtime(dependencies),
   ...transfer,
+  ...mounts(dependencies),
   ...check(dependencies),
   ...services(dependencies),
   ...servers(dependencies),

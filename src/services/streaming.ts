@@ -23,7 +23,7 @@ export const streamingService = ({ streams }: { streams: StreamManager }): Serve
       const { id } = unpackAny(StreamInitSchema, first.value);
       const stream = new ServedStream(messages);
       using _closing = { [Symbol.dispose]: () => stream.abandon() };
-      using _name = streams.register(ctx.namespace, id, stream);
+      using _name = streams.register(ctx.namespace, id, stream, { lease: ctx.lease });
       yield anyToWire({ typeUrl: EmptySchema.typeName, value: new Uint8Array() });
       for await (const value of untilAborted(stream.values(), ctx.signal)) yield anyToWire(value);
     },

@@ -9,6 +9,7 @@ import type { GarbageCollector } from '../../core/gc/garbage-collector.ts';
 import type { ImageStore } from '../../core/images/image-store.ts';
 import type { LeaseManager } from '../../core/leases/lease-manager.ts';
 import type { MetadataStore } from '../../core/metadata/metadata.ts';
+import type { MountManager } from '../../core/mounts/mount-manager.ts';
 import type { NamespaceStore } from '../../core/namespaces/namespace-store.ts';
 import type { PluginToken, PluginTypeToken } from '../../core/plugins/plugin.ts';
 import type { TaskEventExchange } from '../../core/runtime/loss/task-events.ts';
@@ -70,6 +71,8 @@ export const streamManager: PluginToken<StreamManager> = {
   type: 'io.containerd.streaming.v1',
   id: 'manager',
 };
+export const mountManager: PluginToken<MountManager> = { type: 'io.containerd.mount-manager.v1', id: 'bolt' };
+export const mountHandlerType: PluginTypeToken<unknown> = { type: 'io.containerd.mount-handler.v1' };
 export const transferLocal: PluginToken<ImageTransfers> = { type: 'io.containerd.transfer.v1', id: 'local' };
 /** Ours: containerd has none. */
 export const storeChecker: PluginToken<StoreChecker> = { type: 'io.gantry.check.v1', id: 'store' };

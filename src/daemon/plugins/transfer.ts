@@ -1,12 +1,12 @@
 /** Moving images inside the daemon: the registry client, pulls and pushes, and the streams that go beside calls. */
 import { limits } from '../../base/limits.ts';
+import { version } from '../../base/version.ts';
 import { noConfig } from '../../core/plugins/config-table.ts';
 import type { ConfigTable, Plugin } from '../../core/plugins/plugin.ts';
 import { Registry } from '../../core/registry/registry.ts';
 import { StreamManager } from '../../core/streaming/stream-manager.ts';
 import { ImageTransfers } from '../../core/transfer/image-transfers.ts';
 import { hostPlatform } from '../../oci/platform.ts';
-import { version } from '../version.ts';
 import { definePlugin } from './define-plugin.ts';
 import { diffNoun, metadata, serviceType, snapshotsNoun, streamManager, transferLocal } from './tokens.ts';
 
@@ -25,9 +25,13 @@ const readTransfer = (table: ConfigTable): TransferConfig => ({
 
 const streams = definePlugin({
   ...streamManager,
-  requires: [],
+  requires: [metadata.type],
   config: noConfig,
-  init: () => new StreamManager(),
+  init: ({ get }) => {
+    const manager = new StreamManager();
+    get(metadata).collectibles.push(manager);
+    return manager;
+  },
 });
 
 const local = definePlugin({
