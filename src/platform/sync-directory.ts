@@ -1,5 +1,6 @@
 /** fsync(2) of a directory: the names in it are durable when it returns. Without it a power cut may take new names back. */
 import { closeSync, fsyncSync, openSync } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { withNodeErrors } from './errno.ts';
 
 /** Errors: NotFound. */
@@ -12,4 +13,10 @@ export function syncDirectory(path: string): void {
       closeSync(descriptor);
     }
   });
+}
+
+/** The same beside the event loop, for who is in the middle of other work. Errors: Node's own. */
+export async function syncDirectoryAside(path: string): Promise<void> {
+  await using handle = await open(path, 'r');
+  await handle.sync();
 }

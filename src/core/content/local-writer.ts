@@ -11,6 +11,7 @@ import { ContainerdError, failedPrecondition, invalidArgument, wrap } from '../.
 import type { IngestRef } from '../../base/identifiers.ts';
 import { type Instant, now } from '../../base/time.ts';
 import { errnoName, fromNodeError } from '../../platform/errno.ts';
+import { syncDirectoryAside } from '../../platform/sync-directory.ts';
 import { type IngestStatus, sizeMismatch } from './content-store.ts';
 import { absentIsUndefined, dataFile, hashFile, touchIngest } from './ingest-directory.ts';
 
@@ -123,7 +124,7 @@ export class LocalWriter implements AsyncDisposable {
         await handle.chmod(0o444);
         await handle.sync();
         await rename(dataFile(directory), target);
-        await syncDirectory(dirname(target));
+        await syncDirectoryAside(dirname(target));
       }
       await rm(directory, { recursive: true, force: true });
       return { digest, sizeBytes, existed };
@@ -178,9 +179,4 @@ export class LocalWriter implements AsyncDisposable {
 /** A file of another size is what a power cut left of it on a file system that reorders: it is replaced. */
 async function hasSize(path: string, sizeBytes: number): Promise<boolean> {
   return (await stat(path).catch(absentIsUndefined))?.size === sizeBytes;
-}
-
-async function syncDirectory(path: string): Promise<void> {
-  await using handle = await open(path, 'r');
-  await handle.sync();
 }
