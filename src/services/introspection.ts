@@ -1,16 +1,4 @@
 /** containerd.services.introspection.v1: what the daemon is made of, and who it is. */
-import { randomUUID } from 'node:crypto';
-import {
-  closeSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  statSync,
-  writeSync,
-} from 'node:fs';
-import path from 'node:path';
 import type { AnyValue } from '../base/any-value.ts';
 import type { Context } from '../base/context.ts';
 import { ContainerdError, failedPrecondition, unimplemented } from '../base/errors.ts';
@@ -30,7 +18,16 @@ export interface DeprecationWarning {
   readonly lastOccurrence: Instant;
 }
 
+export interface ServerIdentity {
+  /** The same for the life of the daemon's root directory. */
+  readonly uuid: string;
+  readonly pid: number;
+  /** Inode of the PID namespace; 0 where there is none. */
+  readonly pidNamespace: bigint;
+}
+
 export interface IntrospectionServiceDependencies {
+  readonly identity: () => ServerIdentity;
   /** All plugins, whatever became of them; asked at each call. */
   readonly plugins: () => readonly PluginRecord[];
   readonly deprecations: () => readonly DeprecationWarning[];
@@ -40,11 +37,6 @@ export interface IntrospectionServiceDependencies {
     plugin: PluginRecord,
     options: AnyValue,
   ) => Promise<AnyValue> | undefined;
-}
-
-export interface IntrospectionServiceOptions {
-  /** Where the daemon's uuid is kept, made on the first call. */
-  readonly uuidPath: string;
 }
 
 const pluginToWire = (plugin: PluginRecord) => ({
@@ -64,42 +56,7 @@ const fieldsOf = (plugin: PluginRecord) => (field: readonly string[]) => {
   return field[0] === 'id' ? plugin.id : undefined;
 };
 
-/** The uuid in `file`, durable before it is told to anybody. */
-function readOrMakeUuid(file: string): string {
-  try {
-    const known = readFileSync(file, 'utf8').trim();
-    if (known !== '') return known;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-  }
-  const uuid = randomUUID();
-  mkdirSync(path.dirname(file), { recursive: true, mode: 0o711 });
-  const fd = openSync(`${file}.new`, 'w', 0o600);
-  try {
-    writeSync(fd, uuid);
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
-  renameSync(`${file}.new`, file);
-  const directory = openSync(path.dirname(file), 'r');
-  try {
-    fsyncSync(directory);
-  } finally {
-    closeSync(directory);
-  }
-  return uuid;
-}
-
-/** Inode of our pid namespace; 0 where there is none. */
-const pidNamespace = (): bigint =>
-  statSync('/proc/self/ns/pid', { bigint: true, throwIfNoEntry: false })?.ino ?? 0n;
-
-export function introspectionService(
-  dependencies: IntrospectionServiceDependencies,
-  { uuidPath }: IntrospectionServiceOptions,
-): ServedService {
-  let uuid: string | undefined;
+export function introspectionService(dependencies: IntrospectionServiceDependencies): ServedService {
   return serve(Introspection, {
     plugins: async (_ctx, { filters }) => {
       const passes = parseFilters(filters);
@@ -107,11 +64,11 @@ export function introspectionService(
       return { plugins: plugins.map(pluginToWire) };
     },
     server: async () => {
-      uuid ??= readOrMakeUuid(uuidPath);
+      const { uuid, pid, pidNamespace } = dependencies.identity();
       return {
         uuid,
-        pid: BigInt(process.pid),
-        pidns: pidNamespace(),
+        pid: BigInt(pid),
+        pidns: pidNamespace,
         deprecations: dependencies.deprecations().map(({ id, message, lastOccurrence }) => ({
           id,
           message,

@@ -122,10 +122,11 @@ export class ServiceFixture implements AsyncDisposable {
           snapshotsService({ snapshotters: new Map([['records', store.snapshotter('records')]]) }),
           diffService({ differs: [refusing, answering] }),
           eventsService({ events: exchange }),
-          introspectionService(
-            { plugins: () => plugins, deprecations: () => [] },
-            { uuidPath: join(fixture.directory, 'introspection', 'uuid') },
-          ),
+          introspectionService({
+            identity: () => ({ uuid: 'a-uuid', pid: 7, pidNamespace: 4026531836n }),
+            plugins: () => plugins,
+            deprecations: () => [],
+          }),
         ],
       }),
     );

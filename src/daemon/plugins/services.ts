@@ -24,6 +24,7 @@ import { tasksService } from '../../services/tasks.ts';
 import { transferService } from '../../services/transfer.ts';
 import { ttrpcEventsService } from '../../services/ttrpc-events.ts';
 import { versionService } from '../../services/version.ts';
+import { serverIdentity } from '../server-identity.ts';
 import { definePlugin } from './define-plugin.ts';
 import type { BuiltinDependencies } from './dependencies.ts';
 import {
@@ -109,9 +110,9 @@ export const services = ({ platform, pluginRecords }: BuiltinDependencies): Plug
         type === taskManager.type && id === taskManager.id
           ? runtimeInfo({ processes }, { shim, besideDir }, ctx, options)
           : undefined;
-      const uuidPath = path.join(rootDir(), 'uuid');
-      const known = { plugins: pluginRecords, deprecations: () => [], pluginInfo };
-      return { grpc: [introspectionService(known, { uuidPath })] };
+      const identity = serverIdentity(path.join(rootDir(), 'uuid'));
+      const known = { identity, plugins: pluginRecords, deprecations: () => [], pluginInfo };
+      return { grpc: [introspectionService(known)] };
     },
     [shimManager.type],
   ),
