@@ -1,9 +1,10 @@
 /**
  * What the shim has to know of a bundle's config.json (OCI runtime spec); the rest is runc's business.
  */
-import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { invalidArgument } from '../../base/errors.ts';
+import { replaceFile } from '../../platform/replace-file.ts';
 import { type Allowance, clampProcess } from './clamp.ts';
 import { parseExact } from './json-numbers.ts';
 
@@ -56,10 +57,6 @@ export const readSpec = (bundle: string): SpecFacts => factsOf(readRaw(bundle));
 export function readAndClampSpec(bundle: string, allowance: Allowance): SpecFacts & { notes: string[] } {
   const spec = readRaw(bundle);
   const notes = spec.process === undefined ? [] : clampProcess(spec.process, allowance);
-  if (notes.length > 0) {
-    const path = specPath(bundle);
-    writeFileSync(`${path}.new`, JSON.stringify(spec), { mode: 0o600 });
-    renameSync(`${path}.new`, path);
-  }
+  if (notes.length > 0) replaceFile(specPath(bundle), JSON.stringify(spec), { mode: 0o600 });
   return { ...factsOf(spec), notes };
 }

@@ -6,9 +6,10 @@
  * A line is appended, which is the cheapest write there is; a file that has grown is replaced. (ext4 writes the data of
  * a file out when it is renamed over another: 0.3 ms, which each start would pay several times.)
  */
-import { appendFileSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseShimState, type SavedContainer, shimStateFile } from '../../oci/shim-state.ts';
+import { replaceFile } from '../../platform/replace-file.ts';
 
 const pathIn = (bundle: string): string => join(bundle, shimStateFile);
 
@@ -29,8 +30,7 @@ export class StateFile {
     const line = `${JSON.stringify(state)}\n`;
     const bytes = Buffer.byteLength(line);
     if (this.#bytes === undefined || this.#bytes + bytes > bytesMax) {
-      writeFileSync(`${this.#path}.new`, line, { mode: 0o600 });
-      renameSync(`${this.#path}.new`, this.#path);
+      replaceFile(this.#path, line, { mode: 0o600 });
       this.#bytes = bytes;
       return;
     }
