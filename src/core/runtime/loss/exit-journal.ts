@@ -3,8 +3,9 @@
  * directory and not synced, for it means nothing after a reboot. Only the last events count: a shim notes what the
  * daemon has taken, so that what it may tell again is seconds old.
  */
-import { appendFileSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { appendFileSync, readFileSync } from 'node:fs';
 import { limits } from '../../../base/limits.ts';
+import { replaceFile } from '../../../platform/replace-file.ts';
 import { packAny, unpackAny } from '../../../wire/any.ts';
 import { TaskCreateSchema } from '../../../wire/gen/containerd/events/task_pb.js';
 import type { Envelope } from '../../events/event-exchange.ts';
@@ -59,8 +60,7 @@ export class ExitJournal {
       return;
     }
     this.#lines = this.#lines.slice(-limits.journalEvents);
-    writeFileSync(`${this.#path}.new`, this.#lines.map((one) => `${one}\n`).join(''), { mode: 0o600 });
-    renameSync(`${this.#path}.new`, this.#path);
+    replaceFile(this.#path, this.#lines.map((one) => `${one}\n`).join(''), { mode: 0o600 });
     this.#isOurs = true;
   }
 }

@@ -3,15 +3,17 @@
  * first container, found again by a restarted daemon through its socket, gone some time after the last container. When
  * it dies, the next one takes over what `held/` in its directory names, before it says that it is ready.
  */
-import { closeSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { closeSync, readFileSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { hasCode, wrap } from '../../../base/errors.ts';
 import type { Logger } from '../../../base/logger.ts';
 import { childEnvironment } from '../../../platform/child-environment.ts';
+import { sharedCompileCache } from '../../../platform/compile-cache.ts';
 import type { Platform } from '../../../platform/platform.ts';
 import { identify, type ProcessIdentity } from '../../../platform/process-identity.ts';
 import { spawnUntilReady } from '../../../platform/ready-process.ts';
+import { replaceFile } from '../../../platform/replace-file.ts';
 import { pipeReader } from '../../../wire/pipe.ts';
 import type { DaemonAddresses, ShimProgram } from './foreign-shim.ts';
 import type { ShimAddress } from './shim-address.ts';
@@ -130,7 +132,11 @@ export class GantryShim implements Disposable {
         {
           file: program.file,
           args,
-          env: childEnvironment({ TTRPC_ADDRESS: daemon.ttrpcAddress, GRPC_ADDRESS: daemon.grpcAddress }),
+          env: childEnvironment({
+            ...sharedCompileCache(),
+            TTRPC_ADDRESS: daemon.ttrpcAddress,
+            GRPC_ADDRESS: daemon.grpcAddress,
+          }),
           log: logFd,
           cgroup: this.#cgroup(),
           // As containerd: the kernel should take a shim after the containers, and before the daemon.
@@ -158,8 +164,7 @@ export class GantryShim implements Disposable {
 
   #savePid(pid: number): void {
     const startTicks = identify(this.#dependencies.platform.processes, pid)?.startTicks ?? '';
-    writeFileSync(`${this.#pidFile}.new`, `${pid} ${startTicks}\n`, { mode: 0o600 });
-    renameSync(`${this.#pidFile}.new`, this.#pidFile);
+    replaceFile(this.#pidFile, `${pid} ${startTicks}\n`, { mode: 0o600 });
   }
 
   #cgroup(): string {

@@ -6,18 +6,7 @@
  * A bundle without bootstrap.json belongs to a create that never came to its end. Whatever is still mounted below a
  * bundle is unmounted before anything is removed: the root filesystem there is the container's data.
  */
-import {
-  chmod,
-  chown,
-  mkdir,
-  open,
-  readdir,
-  readFile,
-  rename,
-  rm,
-  symlink,
-  writeFile,
-} from 'node:fs/promises';
+import { chmod, chown, mkdir, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { hasCode } from '../../../base/errors.ts';
 import {
@@ -29,6 +18,7 @@ import {
 import { parseShimState, type SavedContainer, shimStateFile } from '../../../oci/shim-state.ts';
 import { fromNodeError } from '../../../platform/errno.ts';
 import type { MountOperations } from '../../../platform/platform.ts';
+import { replaceFile } from '../../../platform/replace-file.ts';
 import type { ShimAddress } from '../shims/shim-address.ts';
 
 export interface Bundle {
@@ -97,11 +87,7 @@ export class BundleStore {
 
   /** Replaces the file as one step: a restart finds the whole address or none. */
   async saveAddress({ path: directory }: Bundle, address: ShimAddress): Promise<void> {
-    const file = path.join(directory, 'bootstrap.json');
-    const part = `${file}.part`;
-    await using handle = await open(part, 'w', 0o600);
-    await handle.writeFile(JSON.stringify(address));
-    await rename(part, file);
+    replaceFile(path.join(directory, 'bootstrap.json'), JSON.stringify(address), { mode: 0o600 });
   }
 
   async address({ path: directory }: Bundle): Promise<ShimAddress | undefined> {
