@@ -206,6 +206,20 @@ export interface ProcessOperations {
   setOomScoreAdjust(pid: number, score: number): number;
   /** Start time in clock ticks since boot (/proc/PID/stat field 22), to tell a pid from its reuse. */
   startTicks(pid: number): bigint | undefined;
+  /**
+   * Every process of this pid namespace. This and the next ones are looks at other processes, as old as their answer:
+   * one that is gone, or not ours to look at, tells nothing. Nor does the portable twin.
+   */
+  list(): number[];
+  /** Direct children, of all threads of `pid`. */
+  children(pid: number): number[];
+  /** The words of its command line. */
+  arguments(pid: number): string[];
+  /** What it was started with, as NAME=value. */
+  environment(pid: number): string[];
+  workingDirectory(pid: number): string | undefined;
+  /** Leads a process group of its own, so that `-pid` names all of it. */
+  isGroupLeader(pid: number): boolean;
 }
 
 /** Runs a program to its end and keeps what it printed, both streams bounded. */

@@ -82,6 +82,7 @@ export class Shim {
       held,
       log,
       mounts: platform.mounts,
+      processes: platform.processes,
       dependenciesOf: ({ namespace, options }) => this.#dependenciesOf(namespace, options.runc),
     });
     for (const container of adopted)

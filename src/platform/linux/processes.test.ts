@@ -7,6 +7,7 @@ import { Worker } from 'node:worker_threads';
 import { hasCode } from '../../base/errors.ts';
 import { limits } from '../../base/limits.ts';
 import { descriptorsOf } from '../../testing/held.ts';
+import { until } from '../../testing/until.ts';
 import { LinuxLoops } from './loop-devices.ts';
 import { LinuxMounts } from './mounts.ts';
 import { foreignExit } from './pidfd.ts';
@@ -291,4 +292,33 @@ describe('children', () => {
     assert.equal(message, 9);
     await worker.terminate();
   });
+});
+
+test('what /proc tells of a process, and that a gone one tells nothing', async () => {
+  const processes = new LinuxProcesses();
+  const pid = processes.spawn({
+    file: 'sh',
+    // Sleeps in a child of its own, and has a name with brackets and spaces in it.
+    args: ['-c', 'sleep 1000; :', ') S 1 (', 'two words'],
+    env: { ...env, GANTRY_LOOK: 'a=b' },
+    cwd: '/usr',
+    stdio: ['null', 'null', 'null'],
+    newProcessGroup: true,
+  });
+  await until('it sleeps', () => processes.children(pid).length === 1);
+  assert.ok(processes.list().includes(pid) && processes.children(process.pid).includes(pid));
+  assert.deepEqual(processes.arguments(pid), ['sh', '-c', 'sleep 1000; :', ') S 1 (', 'two words']);
+  assert.ok(processes.environment(pid).includes('GANTRY_LOOK=a=b'));
+  assert.equal(processes.workingDirectory(pid), '/usr');
+  const [child = 0] = processes.children(pid);
+  assert.deepEqual([processes.isGroupLeader(pid), processes.isGroupLeader(child)], [true, false]);
+  processes.kill(-pid, 9);
+  await processes.exited(pid);
+  assert.equal(processes.list().includes(pid), false);
+  assert.deepEqual(
+    [processes.children(pid), processes.arguments(pid), processes.environment(pid)],
+    [[], [], []],
+  );
+  assert.equal(processes.workingDirectory(pid), undefined);
+  assert.equal(processes.isGroupLeader(pid), false);
 });

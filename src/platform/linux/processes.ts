@@ -7,17 +7,8 @@ import { Children } from './children.ts';
 import * as libc from './libc.ts';
 import { foreignExit } from './pidfd.ts';
 import { pinPidfd } from './pidfd-pin.ts';
+import * as proc from './proc.ts';
 import { posixSpawn } from './spawn.ts';
-
-/** Fields of /proc/PID/stat from the third on; the second may hold spaces and brackets. Undefined when it is gone. */
-function statFields(pid: number): string[] | undefined {
-  try {
-    const text = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    return text.slice(text.lastIndexOf(')') + 2).split(' ');
-  } catch {
-    return undefined;
-  }
-}
 
 export class LinuxProcesses implements ProcessOperations {
   readonly #children = new Children();
@@ -56,7 +47,7 @@ export class LinuxProcesses implements ProcessOperations {
   }
 
   isAlive(pid: number): boolean {
-    const state = statFields(pid)?.[0];
+    const state = proc.statFields(pid)?.[proc.statField(3)];
     return state !== undefined && state !== 'Z' && state !== 'X';
   }
 
@@ -78,7 +69,31 @@ export class LinuxProcesses implements ProcessOperations {
   }
 
   startTicks(pid: number): bigint | undefined {
-    const field = statFields(pid)?.[19];
+    const field = proc.statFields(pid)?.[proc.statField(22)];
     return field === undefined ? undefined : BigInt(field);
+  }
+
+  list(): number[] {
+    return proc.allProcesses();
+  }
+
+  children(pid: number): number[] {
+    return proc.childrenOf(pid);
+  }
+
+  arguments(pid: number): string[] {
+    return proc.argumentsOf(pid);
+  }
+
+  environment(pid: number): string[] {
+    return proc.environmentOf(pid);
+  }
+
+  workingDirectory(pid: number): string | undefined {
+    return proc.workingDirectoryOf(pid);
+  }
+
+  isGroupLeader(pid: number): boolean {
+    return proc.statFields(pid)?.[proc.statField(5)] === String(pid);
   }
 }

@@ -82,6 +82,11 @@ describe('the portable twin', () => {
     processes.kill(pid, 15);
     const [first, second] = await Promise.all([processes.exited(pid), processes.exited(pid)]);
     assert.deepEqual([first.status, second], [143, first]);
+    assert.deepEqual(
+      [processes.list(), processes.children(process.pid)],
+      [[], []],
+      'it has no look at others',
+    );
     assert.equal(processes.isAlive(pid), false);
     await assert.rejects(processes.exited(0x3f_ffff), (error) => hasCode(error, 'NotFound'));
   });

@@ -100,4 +100,28 @@ export class PortableProcesses implements ProcessOperations {
   startTicks(): undefined {
     return undefined;
   }
+
+  list(): number[] {
+    return [];
+  }
+
+  children(): number[] {
+    return [];
+  }
+
+  arguments(): string[] {
+    return [];
+  }
+
+  environment(): string[] {
+    return [];
+  }
+
+  workingDirectory(): undefined {
+    return undefined;
+  }
+
+  isGroupLeader(): boolean {
+    return false;
+  }
 }

@@ -5,7 +5,7 @@
 import { realpathSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import type { Logger } from '../../base/logger.ts';
-import type { MountOperations } from '../../platform/platform.ts';
+import type { MountOperations, ProcessOperations } from '../../platform/platform.ts';
 import type { HeldDirectory } from '../held-directory.ts';
 import type { Container } from '../process/container.ts';
 import { adoptContainer, type DependenciesOf } from './adopt-container.ts';
@@ -17,6 +17,7 @@ const canonical = (path: string): string => join(realpathSync(dirname(path)), ba
 export interface AdoptDependencies {
   readonly held: HeldDirectory;
   readonly mounts: Pick<MountOperations, 'list'>;
+  readonly processes: Pick<ProcessOperations, 'list' | 'arguments'>;
   readonly log: Logger;
   readonly dependenciesOf: DependenciesOf;
 }
@@ -25,13 +26,14 @@ export interface AdoptDependencies {
 export async function adoptAll({
   held,
   mounts,
+  processes,
   log,
   dependenciesOf,
 }: AdoptDependencies): Promise<Container[]> {
   const found = held.list();
   if (found.length === 0) return [];
   const startMs = performance.now();
-  const calls = runcCalls();
+  const calls = runcCalls(processes);
   const mounted = new Set(mounts.list().map(({ mountPoint }) => mountPoint));
   const containers = await Promise.all(
     found.map(async (one) => {

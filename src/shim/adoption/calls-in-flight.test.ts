@@ -45,7 +45,7 @@ const spawn = (script: string): number =>
 
 test('a runc that is at work is found and waited for', async () => {
   const pid = spawn(`until [ -e ${bundle}/go ]; do sleep 0.01; done`);
-  assert.deepEqual(runcCalls().get(bundle), [pid]);
+  assert.deepEqual(runcCalls(processes).get(bundle), [pid]);
   let ended: boolean | undefined;
   const waiting = callsEnded({ processes, log: silentLogger }, [pid]).then((answer) => {
     ended = answer;
@@ -54,7 +54,7 @@ test('a runc that is at work is found and waited for', async () => {
   writeFileSync(join(bundle, 'go'), '');
   await Promise.all([processes.exited(pid), waiting]);
   assert.equal(ended, true);
-  assert.equal(runcCalls().get(bundle), undefined);
+  assert.equal(runcCalls(processes).get(bundle), undefined);
 });
 
 test('a runc that hangs is killed, and that is told', async () => {

@@ -7,7 +7,6 @@ import { basename, dirname, join } from 'node:path';
 import { hasCode } from '../../base/errors.ts';
 import type { Logger } from '../../base/logger.ts';
 import type { ProcessOperations } from '../../platform/platform.ts';
-import { allProcesses, argumentsOf } from '../../platform/process-list.ts';
 import { logPrefix } from '../runc/runc.ts';
 
 /** What a runc may still take; hooks are slow. Then it is ended: the shim must get ready. */
@@ -16,10 +15,12 @@ const killedMs = 1_000;
 const SIGKILL = 9;
 
 /** Pids by bundle. */
-export function runcCalls(): ReadonlyMap<string, readonly number[]> {
+export function runcCalls(
+  processes: Pick<ProcessOperations, 'list' | 'arguments'>,
+): ReadonlyMap<string, readonly number[]> {
   const calls = new Map<string, number[]>();
-  for (const pid of allProcesses()) {
-    const bundle = bundleIn(argumentsOf(pid));
+  for (const pid of processes.list()) {
+    const bundle = bundleIn(processes.arguments(pid));
     if (bundle !== undefined) calls.set(bundle, [...(calls.get(bundle) ?? []), pid]);
   }
   return calls;
@@ -42,7 +43,10 @@ export async function callsEnded(
   const ended = await Promise.all(
     pids.map(async (pid) => {
       if (await endedWithin(processes, pid, endMs)) return true;
-      log.warn({ pid, words: argumentsOf(pid) }, 'ended a runc that a shim before this one left hanging');
+      log.warn(
+        { pid, words: processes.arguments(pid) },
+        'ended a runc that a shim before this one left hanging',
+      );
       kill(processes, pid);
       await endedWithin(processes, pid, killedMs);
       return false;

@@ -3,7 +3,6 @@ import { hasCode } from '../../../base/errors.ts';
 import { killCgroupOf } from '../../../platform/cgroups/cgroup-kill.ts';
 import type { Platform } from '../../../platform/platform.ts';
 import { isStill, signalIdentified } from '../../../platform/process-identity.ts';
-import { argumentsOf, childrenOf, isGroupLeader } from '../../../platform/process-list.ts';
 import type { ShimConnection } from '../shims/shim-connection.ts';
 import type { Task } from '../tasks/task.ts';
 import type { DeadlineName } from './deadlines.ts';
@@ -47,8 +46,11 @@ const runtimeKill: Step = {
   take: async ({ call, task, platform }) => {
     const shim = await task.link.process();
     if (shim === undefined || !isStill(platform.processes, shim)) return undefined;
-    const hung = childrenOf(shim.pid).filter((pid) => isRuntimeOf(call, task, argumentsOf(pid)));
-    for (const pid of hung) kill(platform, isGroupLeader(pid) ? -pid : pid);
+    const { processes } = platform;
+    const hung = processes
+      .children(shim.pid)
+      .filter((pid) => isRuntimeOf(call, task, processes.arguments(pid)));
+    for (const pid of hung) kill(platform, processes.isGroupLeader(pid) ? -pid : pid);
     return hung.length === 0 ? undefined : `killed the runtime process ${hung.join(', ')}`;
   },
 };

@@ -206,10 +206,11 @@ void test('a shim that cannot be started is tried again, and given up after some
 });
 
 void test('a question waits for a shim that is just taken over, longer than for an answer', async (t) => {
-  const { shim, call, outstanding } = await makeLab(t, { deadlines: { ...short, 'task.state': 50 } });
+  // The pauses between these starts come to three of the first.
+  const deadlines = { ...short, 'task.state': 2 * limits.shimStartPauseMs };
+  const { shim, call, outstanding } = await makeLab(t, { deadlines });
   await call('create', { id });
   await shim.die();
-  // The pauses between these starts are longer than the deadline.
   shim.failingStarts = 2;
   assert.equal((await call('state', { id, execId: '' })).status, Status.CREATED);
   assert.deepEqual(outstanding.stuck(namespace), []);

@@ -5,7 +5,6 @@
 import { hasCode } from '../../../base/errors.ts';
 import type { Logger } from '../../../base/logger.ts';
 import type { ProcessOperations } from '../../../platform/platform.ts';
-import { allProcesses, environmentOf, workingDirectoryOf } from '../../../platform/process-list.ts';
 import type { DaemonAddresses } from '../shims/foreign-shim.ts';
 import type { Bundle } from '../tasks/bundle.ts';
 
@@ -16,13 +15,13 @@ const SIGKILL = 9;
  * their directories in a root of their own.
  */
 export function killLeftBehind(
-  { processes, log }: { readonly processes: Pick<ProcessOperations, 'kill'>; readonly log: Logger },
+  { processes, log }: { readonly processes: ProcessOperations; readonly log: Logger },
   bundle: Bundle,
   { ttrpcAddress }: Pick<DaemonAddresses, 'ttrpcAddress'>,
 ): void {
-  for (const pid of allProcesses()) {
-    if (pid === process.pid || workingDirectoryOf(pid) !== bundle.path) continue;
-    if (!environmentOf(pid).includes(`TTRPC_ADDRESS=${ttrpcAddress}`)) continue;
+  for (const pid of processes.list()) {
+    if (pid === process.pid || processes.workingDirectory(pid) !== bundle.path) continue;
+    if (!processes.environment(pid).includes(`TTRPC_ADDRESS=${ttrpcAddress}`)) continue;
     try {
       processes.kill(pid, SIGKILL);
       log.warn(
