@@ -1,9 +1,9 @@
 /** The command line of gantryd: containerd's flags and subcommands. */
-import { flushCompileCache } from 'node:module';
 import { Command, Option } from 'commander';
 import { ContainerdError } from '../base/errors.ts';
 import { revision, version } from '../base/version.ts';
 import { digestModes } from '../core/check/digest-sample.ts';
+import { keepCompileCacheToOurselves, saveCompileCache } from '../platform/compile-cache.ts';
 import { giveBackAtRest } from '../platform/rest.ts';
 import { selectPlatform } from '../platform/select.ts';
 import { type CheckOptions, checkOffline } from './commands/check.ts';
@@ -33,8 +33,7 @@ async function serve(commandLine: CommandLine): Promise<void> {
   running.daemon = daemon;
   const startMs = Math.round(performance.now());
   log.info({ address: configuration.address, startMs }, 'gantryd is ready');
-  // Written now, because a daemon seldom ends in a way that would write it.
-  flushCompileCache();
+  saveCompileCache();
   using _rest = giveBackAtRest(platform.memory);
   log.info({ signal: await stopped }, 'stopping');
 }
@@ -96,8 +95,7 @@ program
     process.exit(0);
   });
 
-// Only this process is to use it, not what it starts.
-delete process.env['NODE_COMPILE_CACHE'];
+keepCompileCacheToOurselves();
 try {
   await program.parseAsync();
 } catch (error) {

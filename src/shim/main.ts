@@ -5,6 +5,7 @@
 import { writeSync } from 'node:fs';
 import { ContainerdError } from '../base/errors.ts';
 import { revision, version } from '../base/version.ts';
+import { keepCompileCacheToOurselves } from '../platform/compile-cache.ts';
 import { parseArguments } from './arguments.ts';
 import { deleteCommand } from './delete-command.ts';
 import { infoCommand } from './info-command.ts';
@@ -36,6 +37,7 @@ async function main(): Promise<void> {
   process.exit(0);
 }
 
+keepCompileCacheToOurselves();
 try {
   await main();
 } catch (error) {

@@ -5,6 +5,7 @@
 import { closeSync, fstatSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Logger } from '../base/logger.ts';
+import { saveCompileCache } from '../platform/compile-cache.ts';
 import { giveBackAtRest } from '../platform/rest.ts';
 import { selectPlatform } from '../platform/select.ts';
 import { connectTtrpc } from '../wire/ttrpc/client.ts';
@@ -61,6 +62,7 @@ export async function serveCommand(
     tellReady('');
     giveBackAtRest(platform.memory);
     log.info({ socket: args.socket, pid: process.pid }, 'shim is ready');
+    saveCompileCache();
   } catch (error) {
     tellReady(error instanceof Error ? error.message : String(error));
     throw error;

@@ -9,6 +9,7 @@ import { wrap } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import { shimGroupName } from '../oci/shim-group.ts';
 import { childEnvironment } from '../platform/child-environment.ts';
+import { sharedCompileCache } from '../platform/compile-cache.ts';
 import type { Platform, StdioTarget } from '../platform/platform.ts';
 import { spawnUntilReady } from '../platform/ready-process.ts';
 import { selectPlatform } from '../platform/select.ts';
@@ -98,6 +99,7 @@ async function startServing(platform: Platform, serving: Serving): Promise<void>
           'serve',
         ],
         env: childEnvironment({
+          ...sharedCompileCache(),
           TTRPC_ADDRESS: bootstrap.ttrpcAddress,
           GRPC_ADDRESS: bootstrap.grpcAddress,
         }),

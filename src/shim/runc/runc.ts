@@ -8,6 +8,7 @@
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { ContainerdError } from '../../base/errors.ts';
+import { childEnvironment } from '../../platform/child-environment.ts';
 import { runCommand } from '../../platform/command.ts';
 import type { Platform, ProcessOperations, StdioTarget } from '../../platform/platform.ts';
 import { deleteDirectly } from './direct-delete.ts';
@@ -137,13 +138,9 @@ function readLog(path: string): string {
   }
 }
 
-function environment(): Record<string, string> {
-  const env: Record<string, string> = {};
-  for (const [name, value] of Object.entries(process.env)) if (value !== undefined) env[name] = value;
-  // These are for a service manager's own child, and runc hands LISTEN_FDS on to containers.
-  delete env['NOTIFY_SOCKET'];
-  delete env['LISTEN_FDS'];
-  delete env['LISTEN_PID'];
-  // runc has ended before a collection pays. The limit is for hooks, which inherit it; containers do not.
-  return { GOGC: 'off', GOMEMLIMIT: '64MiB', ...env };
-}
+/** runc has ended before a collection of garbage pays. The limit is for hooks, which inherit it; containers do not. */
+const environment = (): Record<string, string> => ({
+  GOGC: 'off',
+  GOMEMLIMIT: '64MiB',
+  ...childEnvironment(),
+});
