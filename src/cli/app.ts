@@ -1,7 +1,9 @@
 /** What commands stand on: the process around them, and the daemon they talk to. */
 import { type Command, Option } from 'commander';
+import { ContainerdError } from '../base/errors.ts';
 import { parseNamespace } from '../base/identifiers.ts';
 import { connect, type FifoMaker, type GantryClient, type RootFileReader } from '../client/index.ts';
+import { isErrno } from '../platform/errno.ts';
 import type { CommandResult } from '../platform/platform.ts';
 import { probeUnixSocket } from '../wire/unix-probe.ts';
 import { CliFailure } from './failure.ts';
@@ -96,28 +98,28 @@ async function probe(path: string): Promise<void> {
   try {
     await probeUnixSocket(path);
   } catch (error) {
-    throw unreachable(path, error as NodeJS.ErrnoException);
+    throw unreachable(path, error);
   }
 }
 
-function unreachable(path: string, cause: NodeJS.ErrnoException): CliFailure {
+function unreachable(path: string, cause: unknown): CliFailure {
   const other = 'or name its socket by --address or GANTRY_ADDRESS';
-  if (cause.code === 'EACCES' || cause.code === 'EPERM')
+  if (isErrno(cause, 'EACCES', 'EPERM'))
     return new CliFailure(`connect to the daemon at ${path}: permission denied`, {
       hint: 'run it as root, for example with sudo',
       cause,
     });
-  if (cause.code === 'ENOENT')
+  if (isErrno(cause, 'ENOENT'))
     return new CliFailure(`connect to the daemon at ${path}: there is no such socket`, {
       hint: `start the daemon (systemctl start gantry, or gantryd as root), ${other}`,
       cause,
     });
-  if (cause.code === 'ECONNREFUSED')
+  if (isErrno(cause, 'ECONNREFUSED'))
     return new CliFailure(`connect to the daemon at ${path}: nobody listens on this socket`, {
       hint: `the daemon has stopped: start it (systemctl start gantry, or gantryd as root), ${other}`,
       cause,
     });
-  return new CliFailure(`connect to the daemon at ${path}: ${cause.message}`, {
+  return new CliFailure(`connect to the daemon at ${path}: ${ContainerdError.from(cause).message}`, {
     hint: `check the path, ${other}`,
     cause,
   });

@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { errnoName } from '../platform/errno.ts';
+import { isErrno } from '../platform/errno.ts';
 import { pidNamespace } from '../platform/pid-namespace.ts';
 import { replaceFile } from '../platform/replace-file.ts';
 import type { ServerIdentity } from '../services/introspection.ts';
@@ -22,7 +22,7 @@ function readOrMakeUuid(file: string): string {
     const known = readFileSync(file, 'utf8').trim();
     if (known !== '') return known;
   } catch (error) {
-    if (errnoName(error) !== 'ENOENT') throw error;
+    if (!isErrno(error, 'ENOENT')) throw error;
   }
   const uuid = randomUUID();
   mkdirSync(dirname(file), { recursive: true, mode: 0o711 });

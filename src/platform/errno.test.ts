@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { test } from 'node:test';
 import { ContainerdError } from '../base/errors.ts';
-import { codeOfErrno, errnoName, fromErrno, fromNodeError, withNodeErrors } from './errno.ts';
+import { codeOfErrno, errnoName, fromErrno, fromNodeError, isErrno, withNodeErrors } from './errno.ts';
 
 test('a failed call names the call, the path and the reason, and keeps the errno', () => {
   const error = fromErrno('mount overlay', '/target', constants.errno.EBUSY);
@@ -26,7 +26,7 @@ test("Node's errors come out in the same words", () => {
       error instanceof ContainerdError &&
       error.code === 'NotFound' &&
       error.message === 'open /no/such/file: no such file or directory' &&
-      errnoName(error) === 'ENOENT',
+      isErrno(error, 'ENOENT'),
   );
   assert.equal(fromNodeError(new TypeError('oops')).code, 'Unknown');
   const own = fromErrno('open', '/x', constants.errno.EACCES);

@@ -104,6 +104,10 @@ export function errnoName(thrown: unknown): string | undefined {
   return isSystemError(system) ? system.code : undefined;
 }
 
+/** Whether an error of this layer or of Node has one of these errno names: `isErrno(error, 'ENOENT', 'ENOTDIR')`. */
+export const isErrno = (thrown: unknown, ...wanted: readonly string[]): boolean =>
+  wanted.includes(errnoName(thrown) ?? '');
+
 /** Runs a call of Node's `fs` and turns what it throws. */
 export function withNodeErrors<Result>(call: () => Result): Result {
   try {

@@ -8,6 +8,7 @@ import { existsSync, mkdirSync, readdirSync, readlinkSync, rmSync, symlinkSync }
 import { join } from 'node:path';
 import { setTimeout as after } from 'node:timers/promises';
 import { failedPrecondition } from '../base/errors.ts';
+import { isErrno } from '../platform/errno.ts';
 import type { Platform } from '../platform/platform.ts';
 
 export interface Held {
@@ -65,7 +66,7 @@ export class HeldDirectory implements Disposable {
     try {
       symlinkSync(bundle, link);
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+      if (!isErrno(error, 'EEXIST')) throw error;
       rmSync(link, { force: true });
       symlinkSync(bundle, link);
     }

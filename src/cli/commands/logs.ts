@@ -1,6 +1,7 @@
 /** `gantry logs`: what a detached container has printed. */
 import { Command } from 'commander';
 import { hasCode } from '../../client/index.ts';
+import { isErrno } from '../../platform/errno.ts';
 import { type App, globalsOf } from '../app.ts';
 import { callName, findContainer } from '../container-names.ts';
 import { CliFailure } from '../failure.ts';
@@ -48,7 +49,7 @@ Examples:
           if (!app.around.stdout.write(chunk))
             await new Promise<void>((resolve) => app.around.stdout.once('drain', resolve));
       } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+        if (!isErrno(error, 'ENOENT')) throw error;
         throw new CliFailure(`the log ${path} of container ${callName(container)} is not there`, {
           hint: 'it has printed nothing yet, or somebody removed the file',
           cause: error,

@@ -12,7 +12,7 @@ import { Digester } from '../../base/digest.ts';
 import type { IngestRef } from '../../base/identifiers.ts';
 import { limits } from '../../base/limits.ts';
 import { formatInstant, type Instant, instantOfNs, now, parseInstant } from '../../base/time.ts';
-import { errnoName } from '../../platform/errno.ts';
+import { isErrno } from '../../platform/errno.ts';
 import type { IngestStatus } from './content-store.ts';
 
 export const dataFile = (directory: string): string => join(directory, 'data');
@@ -39,7 +39,7 @@ export async function readIngest(directory: string): Promise<IngestStatus | unde
 }
 
 export function absentIsUndefined(error: unknown): undefined {
-  if (errnoName(error) !== 'ENOENT') throw error;
+  if (!isErrno(error, 'ENOENT')) throw error;
 }
 
 export async function makeIngest(

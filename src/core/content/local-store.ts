@@ -16,7 +16,7 @@ import { wrap } from '../../base/errors.ts';
 import type { IngestRef } from '../../base/identifiers.ts';
 import { type Instant, instantOfNs } from '../../base/time.ts';
 import { bootId } from '../../platform/boot-id.ts';
-import { errnoName, fromNodeError } from '../../platform/errno.ts';
+import { fromNodeError, isErrno } from '../../platform/errno.ts';
 import { syncDirectory } from '../../platform/sync-directory.ts';
 import { BlobReader } from './blob-reader.ts';
 import {
@@ -80,7 +80,7 @@ export class LocalContentStore {
         throw error;
       }
     } catch (error) {
-      if (errnoName(error) === 'ENOENT') throw contentNotFound(digest);
+      if (isErrno(error, 'ENOENT')) throw contentNotFound(digest);
       throw wrap(`open content ${digest}`, fromNodeError(error));
     }
   }

@@ -10,7 +10,7 @@ import type { Digest, Digester } from '../../base/digest.ts';
 import { ContainerdError, failedPrecondition, invalidArgument, wrap } from '../../base/errors.ts';
 import type { IngestRef } from '../../base/identifiers.ts';
 import { type Instant, now } from '../../base/time.ts';
-import { errnoName, fromNodeError } from '../../platform/errno.ts';
+import { fromNodeError, isErrno } from '../../platform/errno.ts';
 import { syncDirectoryAside } from '../../platform/sync-directory.ts';
 import { type IngestStatus, sizeMismatch } from './content-store.ts';
 import { absentIsUndefined, dataFile, hashFile, touchIngest } from './ingest-directory.ts';
@@ -129,7 +129,7 @@ export class LocalWriter implements AsyncDisposable {
       await rm(directory, { recursive: true, force: true });
       return { digest, sizeBytes, existed };
     } catch (error) {
-      if (errnoName(error) === 'ENOENT')
+      if (isErrno(error, 'ENOENT'))
         throw new ContainerdError('NotFound', `ingest ${shownRef} was aborted`, { cause: error });
       if (error instanceof ContainerdError) throw error;
       throw wrap(`commit ingest ${shownRef}`, fromNodeError(error));

@@ -4,7 +4,7 @@
  */
 import { lstatSync, mkdirSync, rmSync } from 'node:fs';
 import type { Instant } from '../../base/time.ts';
-import { errnoName } from '../../platform/errno.ts';
+import { isErrno } from '../../platform/errno.ts';
 import { isWhiteout } from './lower-tree.ts';
 
 /** What is known about a place in the tree. Dropping a node forgets all below it. */
@@ -58,7 +58,7 @@ export function replacing<Result>(path: string, make: () => Result): Result {
   try {
     return make();
   } catch (error) {
-    if (errnoName(error) !== 'EEXIST') throw error;
+    if (!isErrno(error, 'EEXIST')) throw error;
   }
   removeTree(path);
   return make();
@@ -70,7 +70,7 @@ export function makeDirectory(path: string): 'kept' | 'new' | 'whiteout' {
     mkdirSync(path, 0o700);
     return 'new';
   } catch (error) {
-    if (errnoName(error) !== 'EEXIST') throw error;
+    if (!isErrno(error, 'EEXIST')) throw error;
   }
   const stats = lstatSync(path);
   if (stats.isDirectory()) return 'kept';

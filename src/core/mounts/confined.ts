@@ -8,7 +8,7 @@
 import { closeSync, constants, openSync, realpathSync } from 'node:fs';
 import { basename, isAbsolute, normalize, relative, sep } from 'node:path';
 import { invalidArgument, permissionDenied, unimplemented } from '../../base/errors.ts';
-import { errnoName, withNodeErrors } from '../../platform/errno.ts';
+import { isErrno, withNodeErrors } from '../../platform/errno.ts';
 
 const directoryFlags = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 
@@ -49,8 +49,7 @@ function openStep(fd: number, step: string, path: string): number {
   try {
     return openSync(`/proc/self/fd/${fd}/${step}`, directoryFlags);
   } catch (error) {
-    const name = errnoName(error);
-    if (name === 'ELOOP' || name === 'ENOTDIR')
+    if (isErrno(error, 'ELOOP', 'ENOTDIR'))
       throw permissionDenied(`${path}: ${JSON.stringify(step)} is a symlink or no directory`, error);
     return withNodeErrors(() => {
       throw error;

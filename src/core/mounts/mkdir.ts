@@ -6,7 +6,7 @@
  */
 import { chmodSync, closeSync, constants, fchownSync, fstatSync, mkdirSync, openSync } from 'node:fs';
 import { failedPrecondition, invalidArgument, unimplemented } from '../../base/errors.ts';
-import { errnoName, withNodeErrors } from '../../platform/errno.ts';
+import { isErrno, withNodeErrors } from '../../platform/errno.ts';
 import { openConfined } from './confined.ts';
 import { type Transform, takeOptions } from './transform.ts';
 
@@ -71,7 +71,7 @@ function makeUnlessThere(path: string): boolean {
     mkdirSync(path, { mode: 0o700 });
     return true;
   } catch (error) {
-    if (errnoName(error) === 'EEXIST') return false;
+    if (isErrno(error, 'EEXIST')) return false;
     return withNodeErrors(() => {
       throw error;
     });
@@ -83,7 +83,7 @@ function openIt(path: string, shown: string): number {
     return openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
   } catch (error) {
     // A symlink too: O_DIRECTORY comes before O_NOFOLLOW.
-    if (errnoName(error) === 'ENOTDIR') throw failedPrecondition(`${shown} exists and is not a directory`, error);
+    if (isErrno(error, 'ENOTDIR')) throw failedPrecondition(`${shown} exists and is not a directory`, error);
     return withNodeErrors(() => {
       throw error;
     });

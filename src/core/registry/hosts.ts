@@ -9,6 +9,7 @@ import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ContainerdError, failedPrecondition } from '../../base/errors.ts';
 import { limits } from '../../base/limits.ts';
+import { isErrno } from '../../platform/errno.ts';
 import { isLoopback } from '../../wire/http/proxy.ts';
 import { defaultTls, isDefaultTls, type TlsSettings } from '../../wire/http/tls.ts';
 import { allCapabilities, type HostCapability, type HostTable, parseHostsToml } from './hosts-toml.ts';
@@ -208,5 +209,4 @@ async function isDirectory(path: string): Promise<boolean> {
   }
 }
 
-const isAbsent = (error: unknown): boolean =>
-  error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR');
+const isAbsent = (error: unknown): boolean => isErrno(error, 'ENOENT', 'ENOTDIR');

@@ -2,6 +2,7 @@
 import type { Stats } from 'node:fs';
 import { lstat, opendir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isErrno } from '../../platform/errno.ts';
 import type { SnapshotUsage } from './snapshotter.ts';
 
 const blockBytes = 512;
@@ -31,8 +32,7 @@ export async function diskUsage(
   return { sizeBytes, inodes };
 }
 
-const isGone = (error: unknown): boolean =>
-  error instanceof Error && 'code' in error && error.code === 'ENOENT';
+const isGone = (error: unknown): boolean => isErrno(error, 'ENOENT');
 
 async function statIfThere(path: string): Promise<Stats | undefined> {
   try {

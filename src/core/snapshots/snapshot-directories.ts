@@ -10,7 +10,7 @@ import { chmodSync, existsSync, lchownSync, lstatSync, mkdirSync, readdirSync, r
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from '../../base/logger.ts';
-import { errnoName, withNodeErrors } from '../../platform/errno.ts';
+import { isErrno, withNodeErrors } from '../../platform/errno.ts';
 import type { FileOperations } from '../../platform/platform.ts';
 import { syncDirectory } from '../../platform/sync-directory.ts';
 
@@ -83,7 +83,7 @@ export class SnapshotDirectories {
     try {
       renameSync(join(this.path, name), join(this.path, `rm-${randomUUID()}`));
     } catch (error) {
-      if (errnoName(error) !== 'ENOENT')
+      if (!isErrno(error, 'ENOENT'))
         this.#log.warn({ name, error: String(error) }, 'cannot give up a snapshot directory');
     }
   }

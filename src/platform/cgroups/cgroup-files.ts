@@ -1,7 +1,7 @@
 /** The forms in which cgroup files hold numbers, and how they are read: a file that is not there tells nothing. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { errnoName, fromNodeError } from '../errno.ts';
+import { fromNodeError, isErrno } from '../errno.ts';
 
 /** What the kernel writes as "max" is the largest number, as containerd passes it on. */
 export const unlimited = 0xffff_ffff_ffff_ffffn;
@@ -68,9 +68,7 @@ export class CgroupFolder {
     try {
       return readFileSync(join(this.#path, name), 'utf8');
     } catch (error) {
-      const reason = errnoName(error);
-      if (reason === 'ENOENT' || reason === 'ENODEV' || reason === 'EOPNOTSUPP' || reason === 'EINVAL')
-        return undefined;
+      if (isErrno(error, 'ENOENT', 'ENODEV', 'EOPNOTSUPP', 'EINVAL')) return undefined;
       throw fromNodeError(error);
     }
   }

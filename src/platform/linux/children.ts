@@ -12,7 +12,7 @@ import { isMainThread } from 'node:worker_threads';
 import { notFound } from '../../base/errors.ts';
 import { limits } from '../../base/limits.ts';
 import { now } from '../../base/time.ts';
-import { errnoName, fromErrno } from '../errno.ts';
+import { fromErrno, isErrno } from '../errno.ts';
 import type { ProcessExit } from '../platform.ts';
 import * as libc from './libc.ts';
 import { pidfdExitStatus } from './pidfd-info.ts';
@@ -27,12 +27,12 @@ function reap(pid: number): Reaped {
   if (result === pid) return { kind: 'ended', status: statusOfWait(wait.readInt32LE(0)) };
   if (result === 0) return { kind: 'running' };
   const error = fromErrno('waitpid', String(pid), libc.errno());
-  if (errnoName(error) === 'ECHILD') return { kind: 'not ours' };
+  if (isErrno(error, 'ECHILD')) return { kind: 'not ours' };
   throw error;
 }
 
 const exists = (pid: number): boolean =>
-  libc.killProcess(pid, 0) === 0 || errnoName(fromErrno('kill', '', libc.errno())) === 'EPERM';
+  libc.killProcess(pid, 0) === 0 || isErrno(fromErrno('kill', '', libc.errno()), 'EPERM');
 
 interface Child {
   readonly pid: number;
@@ -48,7 +48,7 @@ interface Child {
 const isThere = ({ pid, pidfd }: Child): boolean =>
   pidfd === undefined
     ? exists(pid)
-    : libc.pidfdSendSignal(pidfd, 0) === 0 || errnoName(fromErrno('kill', '', libc.errno())) === 'EPERM';
+    : libc.pidfdSendSignal(pidfd, 0) === 0 || isErrno(fromErrno('kill', '', libc.errno()), 'EPERM');
 
 const retryMs = 50;
 

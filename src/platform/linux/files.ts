@@ -6,7 +6,7 @@ import { chmodSync, closeSync, constants, openSync } from 'node:fs';
 import { isMainThread } from 'node:worker_threads';
 import { failedPrecondition } from '../../base/errors.ts';
 import type { Instant } from '../../base/time.ts';
-import { errnoName, fromErrno, withNodeErrors } from '../errno.ts';
+import { fromErrno, isErrno, withNodeErrors } from '../errno.ts';
 import { openFifo } from '../fifo.ts';
 import { deviceOf, diskSpace, lstatFile } from '../file-status.ts';
 import type { FileOperations, FileStatus } from '../platform.ts';
@@ -66,7 +66,7 @@ export class LinuxFiles implements FileOperations {
     const length = libc.lgetxattr(path, name, this.#xattr, xattrBytes);
     if (length >= 0) return Buffer.from(this.#xattr.subarray(0, length));
     const error = fromErrno('lgetxattr', path, libc.errno());
-    if (error.code === 'Unimplemented' || errnoName(error) === 'ENODATA') return undefined;
+    if (error.code === 'Unimplemented' || isErrno(error, 'ENODATA')) return undefined;
     throw error;
   }
 
@@ -78,7 +78,7 @@ export class LinuxFiles implements FileOperations {
   removeXattr(path: string, name: string): void {
     if (libc.lremovexattr(path, name) === 0) return;
     const error = fromErrno('lremovexattr', `${path} (${name})`, libc.errno());
-    if (errnoName(error) !== 'ENODATA') throw error;
+    if (!isErrno(error, 'ENODATA')) throw error;
   }
 
   dataRanges(fd: number, sizeBytes: number): { offset: number; lengthBytes: number }[] {
@@ -127,7 +127,7 @@ export class LinuxFiles implements FileOperations {
     }
     const error = fromErrno('flock', path, libc.errno());
     closeSync(fd);
-    if (errnoName(error) === 'EAGAIN') return undefined;
+    if (isErrno(error, 'EAGAIN')) return undefined;
     throw error;
   }
 
@@ -155,7 +155,7 @@ function scanDataRanges(fd: number, sizeBytes: number): { offset: number; length
     const start = Number(libc.lseek(fd, offset, libc.SEEK_DATA));
     if (start < 0) {
       const error = fromErrno('lseek', '', libc.errno());
-      if (errnoName(error) === 'ENXIO') break;
+      if (isErrno(error, 'ENXIO')) break;
       if (error.code === 'InvalidArgument' || error.code === 'Unimplemented')
         return [{ offset: 0, lengthBytes: sizeBytes }];
       throw error;

@@ -7,7 +7,7 @@
  */
 import { closeSync, openSync, readlinkSync, writeFileSync } from 'node:fs';
 import { internal, invalidArgument, unimplemented } from '../../base/errors.ts';
-import { errnoName, fromErrno, withNodeErrors } from '../errno.ts';
+import { fromErrno, isErrno, withNodeErrors } from '../errno.ts';
 import * as libc from './libc.ts';
 import { reapKilled } from './reap-killed.ts';
 import { posixSpawn } from './spawn.ts';
@@ -75,7 +75,7 @@ export class IdMapping implements Disposable {
       attributes.writeBigUInt64LE(BigInt(this.#userNamespace), 24);
       if (libc.mountSetattr(tree, libc.AT_EMPTY_PATH | recursive, attributes) < 0) {
         const error = fromErrno('mount_setattr', source, libc.errno());
-        if (errnoName(error) !== 'EINVAL' && errnoName(error) !== 'ENOSYS') throw error;
+        if (!isErrno(error, 'EINVAL', 'ENOSYS')) throw error;
         throw unimplemented(`${source}: this kernel or file system has no id-mapped mounts`);
       }
       libc.check('move_mount', target, libc.moveMount(tree, target));

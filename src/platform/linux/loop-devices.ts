@@ -6,7 +6,7 @@
  */
 import { closeSync, constants, existsSync, openSync } from 'node:fs';
 import { invalidArgument, resourceExhausted } from '../../base/errors.ts';
-import { errnoName, fromErrno, withNodeErrors } from '../errno.ts';
+import { fromErrno, isErrno, withNodeErrors } from '../errno.ts';
 import type { LoopDevice, LoopOperations } from '../platform.ts';
 import * as libc from './libc.ts';
 
@@ -78,7 +78,7 @@ function configure(
       if (libc.ioctl(fd, LOOP_CONFIGURE, config) === 0) return attached(path, fd);
       const error = fromErrno('attach to a loop device', file, libc.errno());
       closeSync(fd);
-      if (errnoName(error) !== 'EBUSY') throw error;
+      if (!isErrno(error, 'EBUSY')) throw error;
     }
   } finally {
     closeSync(control);

@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { unimplemented } from '../../base/errors.ts';
 import { limits } from '../../base/limits.ts';
-import { errnoName, fromErrno, withNodeErrors } from '../errno.ts';
+import { fromErrno, isErrno, withNodeErrors } from '../errno.ts';
 import type { Mount } from '../mount.ts';
 import type { LoopOperations, MountInfo, MountOperations } from '../platform.ts';
 import { IdMapping } from './idmap.ts';
@@ -86,10 +86,9 @@ export class LinuxMounts implements MountOperations {
     const deadline = performance.now() + limits.unmountRetryMs;
     while (libc.umount2(target, flags) !== 0) {
       const error = fromErrno('unmount', target, libc.errno());
-      const name = errnoName(error);
-      if (name === 'EINVAL' || name === 'ENOENT') return;
+      if (isErrno(error, 'EINVAL', 'ENOENT')) return;
       // Whoever holds it is often on the way out; the thread pauses because the callers are synchronous.
-      if (name !== 'EBUSY' || performance.now() > deadline) throw error;
+      if (!isErrno(error, 'EBUSY') || performance.now() > deadline) throw error;
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, retryMs);
     }
   }
@@ -115,7 +114,7 @@ function canonical(target: string): string | undefined {
   try {
     return join(realpathSync(dirname(target)), basename(target));
   } catch (error) {
-    if (errnoName(error) === 'ENOENT') return undefined;
+    if (isErrno(error, 'ENOENT')) return undefined;
     return withNodeErrors(() => {
       throw error;
     });

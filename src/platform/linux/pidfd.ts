@@ -6,7 +6,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { limits } from '../../base/limits.ts';
 import { now } from '../../base/time.ts';
-import { errnoName, fromErrno } from '../errno.ts';
+import { fromErrno, isErrno } from '../errno.ts';
 import type { ProcessExit } from '../platform.ts';
 import * as libc from './libc.ts';
 import { keepsExits, pidfdExitStatus } from './pidfd-info.ts';
@@ -47,7 +47,7 @@ export async function foreignExit(
   const pidfd = (pin === undefined ? undefined : openPinned(pin)) ?? libc.pidfdOpen(pid);
   if (pidfd < 0) {
     const error = fromErrno('pidfd_open', String(pid), libc.errno());
-    if (errnoName(error) === 'ESRCH') return undefined;
+    if (isErrno(error, 'ESRCH')) return undefined;
     throw error;
   }
   try {

@@ -6,7 +6,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { closeSync, linkSync, openSync, readFileSync, renameSync, unlinkSync, writeSync } from 'node:fs';
-import { errnoName, fromNodeError, withNodeErrors } from '../errno.ts';
+import { fromNodeError, isErrno, withNodeErrors } from '../errno.ts';
 
 function create(path: string, content: string): boolean {
   // Written under another name and linked, so that nobody reads a lock before it names its holder.
@@ -17,7 +17,7 @@ function create(path: string, content: string): boolean {
     linkSync(draft, path);
     return true;
   } catch (error) {
-    if (errnoName(error) === 'EEXIST') return false;
+    if (isErrno(error, 'EEXIST')) return false;
     throw fromNodeError(error);
   } finally {
     closeSync(fd);
@@ -30,7 +30,7 @@ function isRunning(pid: number): boolean {
     process.kill(pid, 0);
     return true;
   } catch (error) {
-    return errnoName(error) === 'EPERM';
+    return isErrno(error, 'EPERM');
   }
 }
 
@@ -38,7 +38,7 @@ function read(path: string): string | undefined {
   try {
     return readFileSync(path, 'utf8');
   } catch (error) {
-    if (errnoName(error) === 'ENOENT') return undefined;
+    if (isErrno(error, 'ENOENT')) return undefined;
     throw fromNodeError(error);
   }
 }
@@ -49,7 +49,7 @@ function discard(path: string, content: string): boolean {
   try {
     renameSync(path, aside);
   } catch (error) {
-    if (errnoName(error) === 'ENOENT') return true;
+    if (isErrno(error, 'ENOENT')) return true;
     throw fromNodeError(error);
   }
   const isDead = readFileSync(aside, 'utf8') === content;

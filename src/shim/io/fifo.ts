@@ -7,7 +7,7 @@
  * gets must behave like any pipe.
  */
 import { setTimeout as after } from 'node:timers/promises';
-import { errnoName } from '../../platform/errno.ts';
+import { isErrno } from '../../platform/errno.ts';
 import type { FileOperations } from '../../platform/platform.ts';
 import { Descriptors } from './descriptors.ts';
 
@@ -57,7 +57,7 @@ async function openWhenRead(files: FileOperations, path: string): Promise<number
     try {
       return files.openFifo(path, 'write', { nonBlocking: true });
     } catch (error) {
-      if (errnoName(error) !== 'ENXIO') throw error;
+      if (!isErrno(error, 'ENXIO')) throw error;
     }
     if (waitedMs >= readerWaitMs) return undefined;
     await after(readerRetryMs);

@@ -12,7 +12,7 @@ import { type Readable, Writable } from 'node:stream';
 import { setTimeout as after } from 'node:timers/promises';
 import { ReadStream } from 'node:tty';
 import type { Logger } from '../../base/logger.ts';
-import { errnoName } from '../../platform/errno.ts';
+import { isErrno } from '../../platform/errno.ts';
 import type { Platform, TerminalSize } from '../../platform/platform.ts';
 import { pipeReader, pipeWriter } from '../../wire/pipe.ts';
 import { Descriptors } from './descriptors.ts';
@@ -144,7 +144,7 @@ export class Terminal implements AsyncDisposable {
       for await (const chunk of master) await writeTo(sink, chunk as Buffer);
     } catch (error) {
       // The other side of the pty is closed by all: its end of file.
-      if ((error as NodeJS.ErrnoException).code !== 'EIO' && !sink.destroyed) throw error;
+      if (!isErrno(error, 'EIO') && !sink.destroyed) throw error;
     } finally {
       // Nothing is left in it: each chunk has left us when its write is done.
       sink.destroy();
@@ -170,9 +170,8 @@ export class Terminal implements AsyncDisposable {
         offset += writeSync(this.#masterFd, chunk, offset);
         attempt = 0;
       } catch (error) {
-        const name = errnoName(error);
-        if (name === 'EIO') return false;
-        if (name !== 'EAGAIN') throw error;
+        if (isErrno(error, 'EIO')) return false;
+        if (!isErrno(error, 'EAGAIN')) throw error;
         await after(retryMs[Math.min(attempt, retryMs.length - 1)]);
         attempt += 1;
       }

@@ -4,7 +4,7 @@
  */
 import { rmdirSync, rmSync } from 'node:fs';
 import { cgroupTree } from '../../platform/cgroups/cgroup-processes.ts';
-import { errnoName } from '../../platform/errno.ts';
+import { isErrno } from '../../platform/errno.ts';
 import type { RuncState } from './runc-state.ts';
 
 /**
@@ -30,6 +30,6 @@ function tryRemove(path: string): boolean {
     rmdirSync(path);
     return true;
   } catch (error) {
-    return errnoName(error) === 'ENOENT';
+    return isErrno(error, 'ENOENT');
   }
 }
