@@ -6,6 +6,7 @@ import { type Daemon, startGantry } from './daemon.ts';
 import { type Docker, type DockerClient, type DockerOptions, startDocker } from './docker.ts';
 import { type Registry, startRegistry } from './registry.ts';
 import { attempt, run } from './run.ts';
+import { ensureSampleImages } from './sample-images.ts';
 import { until } from './until.ts';
 
 /** The namespace that dockerd keeps its things in. */
@@ -55,9 +56,18 @@ export class DockerLab implements AsyncDisposable {
     const engine = undo.use(await startDocker(all));
     const version = await engine.docker('version', '--format', '{{.Server.Version}}');
     const lab = new DockerLab(all, { gantry, engine, registry }, Number.parseInt(version, 10));
-    await lab.docker('pull', '-q', lab.image);
+    // From its own network namespace dockerd does not reach the registry.
+    if (options.networks === true) await lab.#load();
+    else await lab.docker('pull', '-q', lab.image);
     undo.move();
     return lab;
+  }
+
+  async #load(): Promise<void> {
+    const archive = join(this.engine.dir, 'sample.tar');
+    const target = `docker-archive:${archive}:${this.image}`;
+    await run('skopeo', ['copy', '-q', `oci:${await ensureSampleImages()}:busybox`, target]);
+    await this.docker('load', '-q', '-i', archive);
   }
 
   get docker(): DockerClient {

@@ -104,8 +104,8 @@ export function dockerRestarts(given: () => DockerLab): void {
     const expected = [
       // It was away.
       /code = Unavailable|connection refused|transport is closing|Failed to get event/,
-      // After a start that failed, docker 20 deletes the container twice.
-      /failed to delete container from containerd: no such container/,
+      // What failed to start, and what is removed by force, dockerd may delete twice.
+      /failed to delete container from containerd: .*(?:no such container|not found)/,
     ];
     const errors = (await given().engine.log())
       .split('\n')

@@ -184,6 +184,12 @@ function execs(given: () => DockerLab): void {
 }
 
 function settings(given: () => DockerLab): void {
+  for (const runtime of ['io.containerd.runc.v2', 'io.containerd.gantry.v1'])
+    test(`--runtime ${runtime}`, async (t) => {
+      if (given().major < 28) return t.skip('docker 20 has no runtimes by name');
+      assert.equal(await given().once('echo by name', '--runtime', runtime), 'by name\n');
+    });
+
   test('--init, --user, --read-only, --pids-limit, --cap-drop, --entrypoint', async () => {
     const lab = given();
     assert.match(await lab.once('cat /proc/1/comm; readlink /proc/1/exe', '--init'), /init/);

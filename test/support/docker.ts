@@ -20,6 +20,8 @@ export interface DockerOptions {
   readonly storage: 'overlay2' | 'containerd';
   /** Registries that may be spoken to without TLS. */
   readonly registries?: readonly string[];
+  /** With the bridge and networks of dockerd, in a network namespace of its own; without any otherwise. */
+  readonly networks?: boolean;
 }
 
 /** The client's whole output; it never has an input unless one is given. */
@@ -81,7 +83,9 @@ export async function startDocker(options: DockerOptions): Promise<Docker> {
     stop: () => end('SIGTERM'),
     kill: () => end('SIGKILL'),
     start: async () => {
-      const words = [binaries.dockerd, ...flags(dir, cgroup, host, options)];
+      const inside =
+        options.networks === true ? ['unshare', '-n', 'sh', '-c', 'ip link set lo up; exec "$@"', 'sh'] : [];
+      const words = [...inside, binaries.dockerd, ...flags(dir, cgroup, host, options)];
       const running = spawn('sh', ['-c', 'exec "$@" >>"$LOG" 2>&1', 'sh', ...words], {
         stdio: 'ignore',
         env: { ...process.env, ...env, LOG: logFile },
@@ -121,8 +125,8 @@ const configuration = (dir: string, { storage, registries = [] }: DockerOptions)
 const flags = (dir: string, cgroup: string, host: string, options: DockerOptions): string[] => [
   ...['--config-file', join(dir, 'daemon.json'), '--containerd', options.containerd],
   ...['--pidfile', join(dir, 'd.pid'), '-H', host, '--cgroup-parent', `/${cgroup}`],
-  ...['--iptables=false', '--ip6tables=false', '--ip-forward=false', '--bridge=none'],
-  '--userland-proxy=false',
+  ...['--iptables=false', '--ip6tables=false', `--userland-proxy=${options.networks === true}`],
+  ...(options.networks === true ? [] : ['--ip-forward=false', '--bridge=none']),
 ];
 
 function clientOf(binary: string, env: Readonly<Record<string, string>>): DockerClient {
