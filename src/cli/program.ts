@@ -4,6 +4,7 @@ import { App, defaultAddress, outputOption, type Surroundings } from './app.ts';
 import { attachCommand } from './commands/attach.ts';
 import { checkCommand } from './commands/check.ts';
 import { completionCommand } from './commands/completion.ts';
+import { duCommand } from './commands/du.ts';
 import { eventsCommand } from './commands/events.ts';
 import { execCommand } from './commands/exec.ts';
 import { imagesCommand } from './commands/images.ts';
@@ -21,12 +22,13 @@ import { startCommand } from './commands/start.ts';
 import { statsCommand } from './commands/stats.ts';
 import { stopCommand } from './commands/stop.ts';
 import { versionCommand } from './commands/version.ts';
+import { whyCommand } from './commands/why.ts';
 import { asFailure, exitCodes } from './failure.ts';
 import { tellFailure } from './tell-failure.ts';
 
 const groups: readonly (readonly [heading: string, commands: readonly ((app: App) => Command)[]])[] = [
   ['Run:', [runCommand, execCommand, attachCommand, startCommand, stopCommand, killCommand]],
-  ['Look:', [psCommand, logsCommand, statsCommand, inspectCommand, eventsCommand]],
+  ['Look:', [psCommand, logsCommand, statsCommand, inspectCommand, eventsCommand, duCommand, whyCommand]],
   ['Images:', [pullCommand, imagesCommand, rmiCommand]],
   ['Tidy up:', [rmCommand, pauseCommand, unpauseCommand]],
   ['About:', [checkCommand, versionCommand, infoCommand, completionCommand]],

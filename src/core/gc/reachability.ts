@@ -18,6 +18,9 @@ export type GcNode = Brand<string, 'GcNode'>;
 export const nodeOf = (kind: string, namespace: string, id: string): GcNode =>
   `${kind} ${namespace} ${id}` as GcNode;
 
+/** What a flat lease holds of the node. */
+export const flatOf = (node: GcNode): GcNode => node.replace(' ', '-flat ') as GcNode;
+
 export interface NodeParts {
   readonly kind: string;
   readonly namespace: string;

@@ -124,4 +124,35 @@ describe('collection scheduler', () => {
     await assert.rejects(scheduler.collect(ctx), (error) => hasCode(error, 'Canceled'));
     assert.equal(runner.starts.length, 0);
   });
+
+  test('says when the next run comes', async () => {
+    const runner = new CountedRuns();
+    await using scheduler = make(runner, { mutationThreshold: 3, startupDelayMs: 60_000 });
+    assert.deepEqual(scheduler.schedule(), { isRunning: false, dueInMs: undefined, writesNeeded: 3 });
+    scheduler.mutated({ deleted: false });
+    assert.deepEqual(scheduler.schedule(), { isRunning: false, dueInMs: undefined, writesNeeded: 2 });
+    scheduler.mutated({ deleted: true });
+    const { dueInMs = 0 } = scheduler.schedule();
+    assert.ok(dueInMs > 50_000 && dueInMs <= 60_000, String(dueInMs));
+    const held = Promise.withResolvers<void>();
+    runner.hold = held.promise;
+    const started = runner.next.promise;
+    const collected = scheduler.collect(ctx);
+    await started;
+    assert.equal(scheduler.schedule().isRunning, true);
+    held.resolve();
+    await collected;
+    assert.equal(scheduler.schedule().dueInMs, undefined);
+  });
+
+  test('a share of 0 is no share, and without a change there is no run whatever the thresholds', async () => {
+    const runner = new CountedRuns();
+    await using scheduler = make(runner, { pauseThreshold: 0, mutationThreshold: 0 });
+    assert.equal(scheduler.schedule().dueInMs, undefined);
+    scheduler.mutated({ deleted: false });
+    const { dueInMs = 0 } = scheduler.schedule();
+    assert.ok(dueInMs > 500 && dueInMs <= 1000, String(dueInMs));
+    await scheduler.collect(ctx);
+    assert.equal(scheduler.schedule().dueInMs, undefined);
+  });
 });

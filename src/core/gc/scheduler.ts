@@ -2,18 +2,18 @@
  * Decides when collection runs, by containerd's thresholds.
  *
  * After each run the next may come no sooner than avg/pauseThreshold − avg, so that writers' pauses stay below that
- * share of time, and a change waits that long too. It comes when something was deleted, or `mutationThreshold` things were written, or somebody asks;
- * who asks, and deletions past `deletionThreshold`, wait only for `scheduleDelayMs`. Unlike containerd no timer runs
+ * share of time, and a change waits that long too. It comes when something was deleted, or `mutationThreshold` things
+ * were written, or somebody asks; who asks, and deletions past `deletionThreshold`, wait only for `scheduleDelayMs`. Unlike containerd no timer runs
  * while nothing has changed.
  */
 import { background, type Context } from '../../base/context.ts';
 import { ContainerdError } from '../../base/errors.ts';
 import { raceSignal } from '../../base/keyed-lock.ts';
 import type { Logger } from '../../base/logger.ts';
-import type { GarbageCollector, GcRun } from './garbage-collector.ts';
+import type { CollectionSchedule, GarbageCollector, GcRun } from './garbage-collector.ts';
 
 export interface GcThresholds {
-  /** Share of time that writers may wait; at most 0.5. */
+  /** Share of time that writers may wait; at most 0.5. 0 sets no share: then a second lies between runs. */
   readonly pauseThreshold: number;
   /** 0: deletions alone never bring a run forward. */
   readonly deletionThreshold: number;
@@ -37,6 +37,7 @@ export interface GcRunner {
 
 const leastPauseMs = 5;
 const failureDelayMs = 1000;
+const noShareIntervalMs = 1000;
 
 export class GcScheduler implements GarbageCollector, AsyncDisposable {
   readonly #runner: GcRunner;
@@ -86,6 +87,12 @@ export class GcScheduler implements GarbageCollector, AsyncDisposable {
     return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
   }
 
+  schedule(): CollectionSchedule {
+    const writesNeeded = Math.max(0, this.#thresholds.mutationThreshold - this.#mutations);
+    const dueInMs = this.#timer === undefined ? undefined : Math.max(0, this.#timer.at - performance.now());
+    return { isRunning: this.#running !== undefined, dueInMs, writesNeeded };
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stopped = true;
     if (this.#timer !== undefined) clearTimeout(this.#timer.handle);
@@ -111,14 +118,16 @@ export class GcScheduler implements GarbageCollector, AsyncDisposable {
     const isPressing =
       this.#waiters.length > 0 || (deletionThreshold > 0 && this.#deletions >= deletionThreshold);
     if (isPressing) return performance.now() + scheduleDelayMs;
-    if (this.#deletions === 0 && this.#mutations < mutationThreshold) return undefined;
+    const isIdle = this.#deletions === 0 && this.#mutations === 0;
+    if (isIdle || (this.#deletions === 0 && this.#mutations < mutationThreshold)) return undefined;
     // Never at once: a client that deletes one thing and makes the next is in the middle of its work.
     this.#dueAt ??= Math.max(this.#earliest, performance.now() + this.#intervalMs);
     return this.#dueAt;
   }
 
   #intervalAfter(pauseMs: number): number {
-    return pauseMs / this.#thresholds.pauseThreshold - pauseMs;
+    const { pauseThreshold } = this.#thresholds;
+    return pauseThreshold > 0 ? pauseMs / pauseThreshold - pauseMs : noShareIntervalMs;
   }
 
   #start(): void {

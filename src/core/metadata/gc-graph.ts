@@ -9,10 +9,10 @@ import { type Labels, labelOf } from '../../base/labels.ts';
 import { type Instant, parseInstant } from '../../base/time.ts';
 import type { Collectible, CollectibleObject } from '../gc/collectible.ts';
 import { gcLabels } from '../gc/gc-labels.ts';
-import { breather, type GcNode, type LabelEdges, labelEdges, nodeOf } from '../gc/reachability.ts';
-import { eachRow } from './gc-rows.ts';
+import { breather, flatOf, type GcNode, type LabelEdges, labelEdges, nodeOf } from '../gc/reachability.ts';
 import { labels, text, textOrUndefined } from './columns.ts';
 import type { Reader, Row } from './database.ts';
+import { eachRow } from './gc-rows.ts';
 import type { Garbage } from './gc-sweep.ts';
 
 /** Hears why each edge and each root is one. The collector itself does not ask. */
@@ -148,6 +148,7 @@ export class GcGraph {
       const content = nodeOf('content', namespace, text(row, 'digest'));
       this.#edge(node, content, 'the target of the image');
       this.#parents.set(node, content);
+      this.#witness?.edge(flatOf(node), flatOf(content), 'the target of the image');
       this.#labels(node, namespace, given);
     });
   }
@@ -172,6 +173,7 @@ export class GcGraph {
         const parentNode = nodeOf('snapshot', namespace, `${snapshotter}/${parent}`);
         this.#edge(node, parentNode, 'the parent of the snapshot');
         this.#parents.set(node, parentNode);
+        this.#witness?.edge(flatOf(node), flatOf(parentNode), 'the parent of the snapshot');
       }
       // A commit is under way: its caller has yet to hear of it.
       if (row['intent_key'] !== null) this.#root(node, 'a snapshot that is being committed');

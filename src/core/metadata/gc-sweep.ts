@@ -1,6 +1,7 @@
 /** What collection takes out of the database, and the taking out: one transaction, however long. */
-import { breathMs } from '../gc/reachability.ts';
+
 import type { Collectible, CollectibleObject } from '../gc/collectible.ts';
+import { breathMs } from '../gc/reachability.ts';
 import type { Sql, WriteInSteps, WriteOnce } from './database.ts';
 
 export interface Garbage {
