@@ -77,6 +77,8 @@ try {
     format: 'esm',
     sourcemap: 'linked',
     sourcesContent: false,
+    // Fetched by a daemon with metrics only; in the bundle its text would be in the memory of all.
+    external: ['prom-client'],
     plugins: [partsOfPackages],
     banner: { js: banner },
     legalComments: 'linked',

@@ -5,7 +5,9 @@
 import type { Plugin } from '../core/plugins/plugin.ts';
 import { check } from './plugins/check.ts';
 import type { BuiltinDependencies } from './plugins/dependencies.ts';
+import { gc } from './plugins/gc.ts';
 import { mounts } from './plugins/mounts.ts';
+import { observability } from './plugins/observability.ts';
 import { runtime } from './plugins/runtime.ts';
 import { servers } from './plugins/servers.ts';
 import { services } from './plugins/services.ts';
@@ -17,9 +19,11 @@ export const builtins = (dependencies: BuiltinDependencies): Plugin[] => [
   ...storage,
   ...snapshots(dependencies),
   ...runtime(dependencies),
-  ...transfer,
+  ...transfer(dependencies),
   ...mounts(dependencies),
+  ...gc(dependencies),
   ...check(dependencies),
   ...services(dependencies),
+  ...observability(dependencies),
   ...servers(dependencies),
 ];

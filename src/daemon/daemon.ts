@@ -10,12 +10,16 @@ import { background } from '../base/context.ts';
 import { failedPrecondition } from '../base/errors.ts';
 import type { Logger } from '../base/logger.ts';
 import { PluginGraph } from '../core/plugins/graph.ts';
+import type { Plugin } from '../core/plugins/plugin.ts';
 import type { Platform } from '../platform/platform.ts';
 import { syncDirectory } from '../platform/sync-directory.ts';
 import { InFlightCalls } from '../wire/in-flight.ts';
 import { builtins } from './builtins.ts';
 import type { Configuration } from './config/daemon-config.ts';
+import { describeState } from './debug/state-dump.ts';
+import { Deprecations } from './deprecations.ts';
 import { notifyServiceManager } from './notify.ts';
+import type { Reloads } from './reload/reloads.ts';
 
 /** A daemon that nobody can reach is none. */
 const withoutThemNothing = ['io.containerd.server.v1.grpc', 'io.containerd.server.v1.ttrpc'];
@@ -23,21 +27,29 @@ const withoutThemNothing = ['io.containerd.server.v1.grpc', 'io.containerd.serve
 export interface DaemonDependencies {
   readonly platform: Platform;
   readonly log: Logger;
+  readonly reloads: Reloads;
 }
 
 export class Daemon implements AsyncDisposable {
   readonly #dependencies: DaemonDependencies;
   readonly #graph: PluginGraph;
   readonly #calls: InFlightCalls;
+  readonly #plugins: readonly Plugin[];
   readonly #resources: AsyncDisposableStack;
 
   private constructor(
     dependencies: DaemonDependencies,
-    parts: { graph: PluginGraph; calls: InFlightCalls; resources: AsyncDisposableStack },
+    parts: {
+      graph: PluginGraph;
+      calls: InFlightCalls;
+      plugins: readonly Plugin[];
+      resources: AsyncDisposableStack;
+    },
   ) {
     this.#dependencies = dependencies;
     this.#graph = parts.graph;
     this.#calls = parts.calls;
+    this.#plugins = parts.plugins;
     this.#resources = parts.resources;
   }
 
@@ -46,7 +58,7 @@ export class Daemon implements AsyncDisposable {
    * failed), InvalidArgument (settings).
    */
   static async start(dependencies: DaemonDependencies, configuration: Configuration): Promise<Daemon> {
-    const { platform, log } = dependencies;
+    const { platform, log, reloads } = dependencies;
     const { rootDir, stateDir, tempDir, oomScore, ...config } = configuration.daemon;
     await using resources = new AsyncDisposableStack();
 
@@ -65,37 +77,34 @@ export class Daemon implements AsyncDisposable {
       disabledPlugins: config.disabledPlugins,
     });
     resources.use(graph);
-    await graph.start(
-      builtins({
-        platform,
-        log,
-        calls,
-        configuration,
-        pluginRecords: () => graph.records,
-      }),
-    );
+    const plugins = builtins({
+      platform,
+      log,
+      calls,
+      configuration,
+      deprecations: new Deprecations(),
+      reloads,
+      pluginRecords: () => graph.records,
+    });
+    await graph.start(plugins);
+    reloads.on(['timeouts'], (next) => configuration.adoptTimeouts(next));
+    reloads.started(configuration);
     // The plugins have made their folders by now: a power cut must not take one with all that is synced in it.
     for (const folder of [path.dirname(rootDir), rootDir]) syncDirectory(folder);
     for (const warning of [...configuration.notes, ...configuration.warnings()]) log.warn({}, warning);
 
     notifyServiceManager(dependencies, 'READY=1');
-    return new Daemon(dependencies, { graph, calls, resources: resources.move() });
+    return new Daemon(dependencies, { graph, calls, plugins, resources: resources.move() });
   }
 
   /** Everything one would ask of a daemon that seems stuck. Plain data, no secrets. */
   describe(): Record<string, unknown> {
-    return {
-      pid: process.pid,
-      uptimeSeconds: Math.round(process.uptime()),
-      memory: process.memoryUsage(),
-      waitingFor: tally(process.getActiveResourcesInfo()),
-      calls: this.#calls.list().map((call) => ({ ...call, startedAt: call.startedAt.toString() })),
-      plugins: this.#graph.records.map(({ type, id, status, error }) => ({
-        plugin: `${type}.${id}`,
-        status,
-        ...(error !== undefined && { error: error.message }),
-      })),
-    };
+    return describeState({ calls: this.#calls, plugins: () => this.#graph.records });
+  }
+
+  /** Reads the configuration again; what can change while it runs changes. Never throws. */
+  reload(): void {
+    this.#dependencies.reloads.reload(this.#plugins);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -114,13 +123,7 @@ export function lockRoot(platform: Platform, rootDir: string): Disposable {
   return lock;
 }
 
-function setOomScore({ platform, log }: DaemonDependencies, wanted: number): void {
+function setOomScore({ platform, log }: Pick<DaemonDependencies, 'platform' | 'log'>, wanted: number): void {
   const set = platform.processes.setOomScoreAdjust(process.pid, wanted);
   if (set !== wanted) log.warn({ wanted, set }, 'oom_score cannot be set as low as configured');
-}
-
-function tally(words: readonly string[]): Record<string, number> {
-  const counts: Record<string, number> = {};
-  for (const word of words) counts[word] = (counts[word] ?? 0) + 1;
-  return counts;
 }

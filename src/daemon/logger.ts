@@ -8,47 +8,50 @@ import { writeSync } from 'node:fs';
 import { type Logger as PinoLogger, pino } from 'pino';
 import type { LogFields, Logger } from '../base/logger.ts';
 import { formatInstant, now } from '../base/time.ts';
-import type { LogFormat, LogLevel } from './config/daemon-config.ts';
+import { type LogFormat, type LogLevel, logLevels } from './config/daemon-config.ts';
 
+/** Read for each line: whoever keeps the object and changes it changes the log, its children too. */
 export interface LoggerOptions {
-  readonly level: LogLevel;
-  readonly format: LogFormat;
+  level: LogLevel;
+  format: LogFormat;
   /** Takes one line with its end. Standard error when absent. */
-  readonly write?: (line: string) => void;
+  write?: (line: string) => void;
 }
 
 const secretNames = ['password', 'secret', 'token', 'authorization', 'auth', 'credentials', 'identityToken'];
 
-export function createLogger({ level, format, write = writeToStderr }: LoggerOptions): Logger {
+export function createLogger(options: LoggerOptions): Logger {
+  const { write = writeToStderr } = options;
   const logger = pino(
     {
-      level: level === 'panic' ? 'fatal' : level,
+      // Children of pino keep the level they were made with, so the level is looked at here.
+      level: 'trace',
       base: null,
       timestamp: () => `,"time":"${formatInstant(now())}"`,
       formatters: { level: (label) => ({ level: label === 'warn' ? 'warning' : label }) },
       redact: { paths: secretNames.flatMap((name) => [name, `*.${name}`]), censor: '[redacted]' },
     },
-    { write: format === 'json' ? write : (line: string) => write(textLine(line)) },
+    { write: (line: string) => write(options.format === 'json' ? line : textLine(line)) },
   );
-  return bind(logger);
+  return bind(logger, (level) => logLevels.indexOf(level) >= logLevels.indexOf(options.level));
 }
 
 type Level = 'trace' | 'debug' | 'info' | 'warn' | 'error';
 
-function bind(logger: PinoLogger): Logger {
+function bind(logger: PinoLogger, isEnabled: (level: Level) => boolean): Logger {
   const at =
     (level: Level) =>
     (fields: LogFields, message: string): void => {
-      if (logger.isLevelEnabled(level)) logger[level](plain(fields), message);
+      if (isEnabled(level)) logger[level](plain(fields), message);
     };
-  const plain = (fields: LogFields): LogFields => withoutErrors(fields, logger.isLevelEnabled('debug'));
+  const plain = (fields: LogFields): LogFields => withoutErrors(fields, isEnabled('debug'));
   return {
     trace: at('trace'),
     debug: at('debug'),
     info: at('info'),
     warn: at('warn'),
     error: at('error'),
-    child: (fields) => bind(logger.child(plain(fields))),
+    child: (fields) => bind(logger.child(plain(fields)), isEnabled),
   };
 }
 

@@ -11,25 +11,35 @@ import { printDefaults, printEffective, printMigrated } from './commands/config.
 import type { PublishOptions } from './commands/publish.ts';
 import { type CommandLine, Configuration } from './config/daemon-config.ts';
 import { Daemon } from './daemon.ts';
-import { createLogger } from './logger.ts';
-import { dumpOnSignal, ignoreHangup, untilStopped } from './signals.ts';
+import { createLogger, type LoggerOptions } from './logger.ts';
+import { Reloads } from './reload/reloads.ts';
+import { dumpOnSignal, onHangup, untilStopped } from './signals.ts';
 
 /** Serves until a signal ends it. */
 async function serve(commandLine: CommandLine): Promise<void> {
   const stopped = untilStopped();
   const configuration = new Configuration(commandLine);
   const { logLevel, logFormat, stateDir, rootDir } = configuration.daemon;
-  const log = createLogger({ level: logLevel, format: logFormat });
+  const logging: LoggerOptions = { level: logLevel, format: logFormat };
+  const log = createLogger(logging);
   log.info({ version, root: rootDir, state: stateDir, config: configuration.files }, 'starting gantryd');
-  ignoreHangup(log);
+  const reloads = new Reloads({ log, read: () => new Configuration(commandLine) });
+  reloads.on(['debug.level', 'debug.format'], ({ daemon }) => {
+    logging.level = daemon.logLevel;
+    logging.format = daemon.logFormat;
+  });
   const running: { daemon?: Daemon } = {};
+  onHangup(() => {
+    if (running.daemon === undefined) log.info({}, 'SIGHUP ignored: the daemon is starting');
+    else running.daemon.reload();
+  });
   dumpOnSignal(log, stateDir, () => {
     // So that what it says of memory is what is held.
     globalThis.gc?.();
     return running.daemon?.describe() ?? { pid: process.pid, starting: true };
   });
   const platform = await selectPlatform();
-  await using daemon = await Daemon.start({ platform, log }, configuration);
+  await using daemon = await Daemon.start({ platform, log, reloads }, configuration);
   running.daemon = daemon;
   const startMs = Math.round(performance.now());
   log.info({ address: configuration.address, startMs }, 'gantryd is ready');

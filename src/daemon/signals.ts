@@ -1,6 +1,6 @@
 /**
- * Signals of the daemon process. SIGTERM and SIGINT end it cleanly; SIGHUP does nothing, where it kills containerd
- * (its issue 13285); SIGUSR1 writes down what it is doing. Node itself ignores SIGPIPE.
+ * Signals of the daemon process. SIGTERM and SIGINT end it cleanly; SIGHUP reads the settings again, where it kills
+ * containerd (its issue 13285); SIGUSR1 writes down what it is doing. Node itself ignores SIGPIPE.
  */
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -14,8 +14,8 @@ export function untilStopped(): Promise<NodeJS.Signals> {
   return promise;
 }
 
-export function ignoreHangup(log: Logger): void {
-  process.on('SIGHUP', () => log.info({}, 'SIGHUP ignored: settings are read at start only'));
+export function onHangup(reload: () => void): void {
+  process.on('SIGHUP', reload);
 }
 
 /**

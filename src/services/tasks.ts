@@ -3,6 +3,7 @@
  * filter of List is ignored.
  */
 import { create } from '@bufbuild/protobuf';
+import type { AnyValue } from '../base/any-value.ts';
 import { requireNamespace } from '../base/context.ts';
 import { type ContainerId, parseContainerId, parseExecId } from '../base/identifiers.ts';
 import type {
@@ -33,6 +34,8 @@ import {
 
 export interface TasksServiceDependencies {
   readonly tasks: TaskManager;
+  /** Sees the options of each task that is to be made. */
+  readonly noteOptions?: (options: AnyValue) => void;
 }
 
 const statuses: Readonly<Record<ProcessStatus, Status>> = {
@@ -80,15 +83,17 @@ const ioOf = ({ stdin, stdout, stderr, terminal }: ProcessIo): ProcessIo => ({
   terminal,
 });
 
-export function tasksService({ tasks }: TasksServiceDependencies): ServedService {
+export function tasksService({ tasks, noteOptions }: TasksServiceDependencies): ServedService {
   return serve(Tasks, {
     create: async (ctx, request) => {
+      const options = anyFromWire(request.options);
+      if (options !== undefined) noteOptions?.(options);
       const { pid } = await tasks.create(requireNamespace(ctx), {
         containerId: idOf(request),
         rootfs: request.rootfs.map(mountFromWire),
         io: ioOf(request),
         checkpoint: request.checkpoint === undefined ? undefined : descriptorFromWire(request.checkpoint),
-        options: anyFromWire(request.options),
+        options,
         runtimePath: request.runtimePath,
         taskApiAddress: request.taskApiAddress,
         taskApiVersion: request.taskApiVersion,

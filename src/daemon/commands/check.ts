@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { create, toJsonString } from '@bufbuild/protobuf';
 import { background } from '../../base/context.ts';
-import { ContainerdError, hasCode } from '../../base/errors.ts';
+import { absent, hasCode } from '../../base/errors.ts';
 import { type DigestMode } from '../../core/check/digest-sample.ts';
 import { StoreChecker } from '../../core/check/store-checker.ts';
 import { Collector } from '../../core/gc/collector.ts';
@@ -18,6 +18,7 @@ import { InFlightCalls } from '../../wire/in-flight.ts';
 import { builtins } from '../builtins.ts';
 import { type CommandLine, Configuration } from '../config/daemon-config.ts';
 import { lockRoot } from '../daemon.ts';
+import { Deprecations } from '../deprecations.ts';
 import { createLogger } from '../logger.ts';
 import { bundleRootOf } from '../plugins/check.ts';
 import {
@@ -58,7 +59,7 @@ export async function checkOffline(
   const configuration = new Configuration(commandLine);
   const { rootDir, stateDir } = configuration.daemon;
   if (!existsSync(path.join(rootDir, pluginId(metadata), 'meta.db')))
-    throw new ContainerdError('NotFound', `there is no store in ${rootDir}: name its folder with --root`);
+    throw absent(`there is no store in ${rootDir}: name its folder with --root`);
   await using resources = new AsyncDisposableStack();
   resources.use(lockRoot(platform, rootDir));
   const log = createLogger({ level: 'warn', format: configuration.daemon.logFormat });
@@ -76,6 +77,7 @@ export async function checkOffline(
     platform,
     log,
     calls: new InFlightCalls(),
+    deprecations: new Deprecations(),
     configuration,
     leaveAsFound: true,
     pluginRecords: () => graph.records,

@@ -6,6 +6,7 @@ import { InFlightCalls } from '../../wire/in-flight.ts';
 import { builtins } from '../builtins.ts';
 import { type CommandLine, Configuration, noDocument } from '../config/daemon-config.ts';
 import { loadDocument } from '../config/load.ts';
+import { Deprecations } from '../deprecations.ts';
 
 /** Every plugin reads its settings, and what it read is printed. */
 function print(configuration: Configuration): string {
@@ -14,6 +15,7 @@ function print(configuration: Configuration): string {
     platform: portablePlatform(),
     log: silentLogger,
     calls: new InFlightCalls(),
+    deprecations: new Deprecations(),
     configuration,
     pluginRecords: () => [],
   });

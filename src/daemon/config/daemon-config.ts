@@ -48,6 +48,8 @@ export class Configuration {
   readonly daemon: DaemonConfig;
   readonly #loaded: LoadedDocument;
   readonly #plugins: TomlConfigTable;
+  /** Looked at by each call, so that a reload can change them. */
+  readonly #timeoutsMs: Map<string, number>;
   /** Plugin sections that were asked for, by their table, so that the rest can be named. */
   readonly #known = new Map<string, TomlConfigTable>();
 
@@ -58,6 +60,7 @@ export class Configuration {
     table.integer('version', currentVersion);
     table.strings('imports', []);
     this.#plugins = table.table('plugins');
+    this.#timeoutsMs = readTimeouts(table);
     this.daemon = {
       rootDir: absolute('root', commandLine.root ?? table.string('root', defaults.root)),
       stateDir: absolute('state', commandLine.state ?? table.string('state', defaults.state)),
@@ -66,7 +69,7 @@ export class Configuration {
       disabledPlugins: table.strings('disabled_plugins', []),
       requiredPlugins: table.strings('required_plugins', []),
       ...readLog(table, commandLine.logLevel),
-      timeoutsMs: readTimeouts(table),
+      timeoutsMs: this.#timeoutsMs,
       shimSharing: readSharing(table),
     };
     if (this.daemon.rootDir === this.daemon.stateDir)
@@ -78,6 +81,25 @@ export class Configuration {
 
   /** Where the gRPC socket is. */
   readonly address: string;
+
+  /** `HOST:PORT` of the metrics; "" for none. */
+  get metricsAddress(): string {
+    return this.#plugins.table('io.containerd.server.v1.metrics').string('address', '');
+  }
+
+  /** What the files say, in version 4. */
+  get document(): TomlRecord {
+    return this.#loaded.document;
+  }
+
+  get oldestVersion(): number {
+    return this.#loaded.oldestVersion;
+  }
+
+  /** Takes over from a configuration that was read later what may change while the daemon runs. */
+  adoptTimeouts({ daemon }: Configuration): void {
+    for (const [name, ms] of daemon.timeoutsMs) this.#timeoutsMs.set(name, ms);
+  }
 
   get notes(): readonly string[] {
     return this.#loaded.notes;
@@ -139,6 +161,7 @@ const unsupported: ReadonlyMap<string, string> = new Map([
 export const noDocument = (): LoadedDocument => ({
   document: {},
   files: [],
+  oldestVersion: currentVersion,
   notes: [],
   table: defaultsTable(''),
 });
@@ -180,7 +203,7 @@ const prefixes = ['io.containerd.timeout.', 'io.gantry.timeout.'];
 const boundless = ['bolt.open', 'cri.defercleanup'].map((name) => `io.containerd.timeout.${name}`);
 
 /** Each may be written with either prefix. */
-function readTimeouts(table: ConfigTable): ReadonlyMap<string, number> {
+function readTimeouts(table: ConfigTable): Map<string, number> {
   const timeouts = table.table('timeouts');
   for (const key of boundless) if (timeouts.has(key)) timeouts.durationMs(key, 0);
   return new Map(

@@ -15,6 +15,8 @@ export interface LoadedDocument {
   readonly document: TomlRecord;
   /** In reading order; empty when there was no file. */
   readonly files: readonly string[];
+  /** Of all files; the current version when there is none. */
+  readonly oldestVersion: number;
   /** What the reader should tell the user about old files. */
   readonly notes: readonly string[];
   /** The document as a table that names files in its errors. */
@@ -29,6 +31,7 @@ export function loadDocument(file: string | undefined): LoadedDocument {
   const document: TomlRecord = { version: currentVersion };
   const files: string[] = [];
   const notes: string[] = [];
+  let oldestVersion = currentVersion;
   const origins = new Map<string, string>();
   const pending = [path.resolve(file ?? defaultConfigFile)];
   for (let next = pending.shift(); next !== undefined; next = pending.shift()) {
@@ -37,6 +40,7 @@ export function loadDocument(file: string | undefined): LoadedDocument {
     if (text === undefined) continue;
     files.push(next);
     const migrated = migrate(parseToml(text, next), next);
+    oldestVersion = Math.min(oldestVersion, migrated.from);
     if (migrated.from < currentVersion)
       notes.push(
         `${next} has version ${migrated.from}: 'gantryd config migrate' prints it as version ${currentVersion}`,
@@ -53,7 +57,13 @@ export function loadDocument(file: string | undefined): LoadedDocument {
     }
     return files[0] ?? defaultConfigFile;
   };
-  return { document, files, notes, table: new TomlConfigTable(document, { path: '', fileOf }) };
+  return {
+    document,
+    files,
+    oldestVersion,
+    notes,
+    table: new TomlConfigTable(document, { path: '', fileOf }),
+  };
 }
 
 function readConfig(file: string, { optional }: { optional: boolean }): string | undefined {

@@ -24,6 +24,7 @@ import { tasksService } from '../../services/tasks.ts';
 import { transferService } from '../../services/transfer.ts';
 import { ttrpcEventsService } from '../../services/ttrpc-events.ts';
 import { versionService } from '../../services/version.ts';
+import { noteDeprecatedOptions } from '../deprecations.ts';
 import { serverIdentity } from '../server-identity.ts';
 import { definePlugin } from './define-plugin.ts';
 import type { BuiltinDependencies } from './dependencies.ts';
@@ -76,7 +77,7 @@ const served = (
     init: make,
   });
 
-export const services = ({ platform, pluginRecords }: BuiltinDependencies): Plugin[] => [
+export const services = ({ platform, pluginRecords, deprecations }: BuiltinDependencies): Plugin[] => [
   noun(contentNoun, ({ get }) => get(metadata).content),
   noun(namespacesNoun, ({ get }) => get(metadata).namespaces),
   noun(imagesNoun, ({ get }) => get(metadata).images),
@@ -111,7 +112,7 @@ export const services = ({ platform, pluginRecords }: BuiltinDependencies): Plug
           ? runtimeInfo({ processes }, { shim, besideDir }, ctx, options)
           : undefined;
       const identity = serverIdentity(path.join(rootDir(), 'uuid'));
-      const known = { identity, plugins: pluginRecords, deprecations: () => [], pluginInfo };
+      const known = { identity, plugins: pluginRecords, deprecations: () => deprecations.list(), pluginInfo };
       return { grpc: [introspectionService(known)] };
     },
     [shimManager.type],
@@ -122,7 +123,12 @@ export const services = ({ platform, pluginRecords }: BuiltinDependencies): Plug
   })),
   served('tasks', ({ get }) => {
     const tasks = get(tasksNoun);
-    return { grpc: [tasksService({ tasks }), runtimeService({ tasks })] };
+    return {
+      grpc: [
+        tasksService({ tasks, noteOptions: (options) => noteDeprecatedOptions(deprecations, options) }),
+        runtimeService({ tasks }),
+      ],
+    };
   }),
   served('healthcheck', () => ({ grpc: [healthService({ services: [] })] })),
   served('version', () => ({ grpc: [versionService({ version, revision })] })),

@@ -20,7 +20,9 @@ import type { Snapshotter } from '../../core/snapshots/snapshotter.ts';
 import type { StreamManager } from '../../core/streaming/stream-manager.ts';
 import type { ImageTransfers } from '../../core/transfer/image-transfers.ts';
 import type { ServedService } from '../../wire/service.ts';
-import type { UnixListener } from '../../wire/unix-listener.ts';
+import type { ConnectionSource } from '../../wire/unix-listener.ts';
+import type { Deprecations } from '../deprecations.ts';
+import type { ContainerMetrics } from '../metrics/container-metrics.ts';
 
 export const content: PluginToken<LocalContentStore> = { type: 'io.containerd.content.v1', id: 'content' };
 export const eventExchange: PluginToken<TaskEventExchange> = {
@@ -82,4 +84,21 @@ export interface RpcServices {
   readonly ttrpc?: readonly ServedService[];
 }
 export const grpcType: PluginTypeToken<RpcServices> = { type: 'io.containerd.grpc.v1' };
-export const serverType: PluginTypeToken<UnixListener> = { type: 'io.containerd.server.v1' };
+export const serverType: PluginTypeToken<ConnectionSource> = { type: 'io.containerd.server.v1' };
+
+export const deprecationWarnings: PluginToken<Deprecations> = {
+  type: 'io.containerd.warning.v1',
+  id: 'deprecations',
+};
+/** Undefined when the settings want no series of containers. */
+export const taskMonitor: PluginToken<ContainerMetrics | undefined> = {
+  type: 'io.containerd.monitor.task.v1',
+  id: 'cgroups',
+};
+/** Undefined while nobody can ask for the series. */
+export const prometheus: PluginToken<
+  { metrics(): Promise<string>; readonly contentType: string } | undefined
+> = {
+  type: 'io.containerd.metrics.v1',
+  id: 'grpc-prometheus',
+};

@@ -2,12 +2,14 @@
 import { limits } from '../../base/limits.ts';
 import { version } from '../../base/version.ts';
 import { noConfig } from '../../core/plugins/config-table.ts';
+import { pluginId } from '../../core/plugins/graph.ts';
 import type { ConfigTable, Plugin } from '../../core/plugins/plugin.ts';
 import { Registry } from '../../core/registry/registry.ts';
 import { StreamManager } from '../../core/streaming/stream-manager.ts';
 import { ImageTransfers } from '../../core/transfer/image-transfers.ts';
 import { hostPlatform } from '../../oci/platform.ts';
 import { definePlugin } from './define-plugin.ts';
+import type { BuiltinDependencies } from './dependencies.ts';
 import { diffNoun, metadata, serviceType, snapshotsNoun, streamManager, transferLocal } from './tokens.ts';
 
 interface TransferConfig {
@@ -34,25 +36,35 @@ const streams = definePlugin({
   },
 });
 
-const local = definePlugin({
-  ...transferLocal,
-  requires: [metadata.type, serviceType.type],
-  config: readTransfer,
-  init: ({ ctx, config, get, meta, onStop }) => {
-    const { content, images, leases } = get(metadata);
-    const hostsRoots = config.configPath.split(':').filter((root) => root !== '');
-    const registry = new Registry(
-      { log: ctx.log },
-      { hostsRoots, http: { env: process.env, userAgent: `gantryd/${version}` } },
-    );
-    onStop(registry);
-    meta.platforms.push(hostPlatform());
-    const { differs } = get(diffNoun);
-    return new ImageTransfers(
-      { content, images, leases, snapshotters: get(snapshotsNoun), differs, registry },
-      config,
-    );
-  },
-});
+const rootsOf = ({ configPath }: TransferConfig): string[] =>
+  configPath.split(':').filter((root) => root !== '');
 
-export const transfer: readonly Plugin[] = [streams, local];
+const local = ({ reloads }: BuiltinDependencies): Plugin =>
+  definePlugin({
+    ...transferLocal,
+    requires: [metadata.type, serviceType.type],
+    config: readTransfer,
+    init: ({ ctx, config, get, meta, onStop }) => {
+      const { content, images, leases } = get(metadata);
+      const options = {
+        hostsRoots: rootsOf(config),
+        http: { env: process.env, userAgent: `gantryd/${version}` },
+      };
+      reloads?.on([`plugins.'${pluginId(transferLocal)}'.config_path`], (next) => {
+        options.hostsRoots = rootsOf(readTransfer(next.tableOf(transferLocal)));
+      });
+      const registry = new Registry({ log: ctx.log }, options);
+      onStop(registry);
+      meta.platforms.push(hostPlatform());
+      const { differs } = get(diffNoun);
+      return new ImageTransfers(
+        { content, images, leases, snapshotters: get(snapshotsNoun), differs, registry },
+        config,
+      );
+    },
+  });
+
+export const transfer = (dependencies: BuiltinDependencies): readonly Plugin[] => [
+  streams,
+  local(dependencies),
+];

@@ -4,7 +4,7 @@
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { ContainerdError, hasCode } from '../../base/errors.ts';
+import { ContainerdError, canceled, hasCode } from '../../base/errors.ts';
 import type { Logger } from '../../base/logger.ts';
 import type { ConnectionSource } from '../unix-listener.ts';
 
@@ -21,7 +21,7 @@ export interface Page {
   readonly fileName?: string;
 }
 
-/** Errors: InvalidArgument answers 400, FailedPrecondition 409, everything else 500. */
+/** Errors: InvalidArgument answers 400, FailedPrecondition 409, Unimplemented 501, everything else 500. */
 export type PageHandler = (request: PageRequest) => Page | Promise<Page>;
 
 export class HttpServer implements AsyncDisposable {
@@ -54,7 +54,7 @@ export class HttpServer implements AsyncDisposable {
 
   async #onRequest(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const gone = new AbortController();
-    response.once('close', () => gone.abort(new ContainerdError('Canceled', 'the client has gone')));
+    response.once('close', () => gone.abort(canceled('the client has gone')));
     const { pathname, searchParams } = new URL(request.url ?? '/', 'http://localhost');
     const page = this.#pages.get(pathname);
     try {
@@ -70,8 +70,13 @@ export class HttpServer implements AsyncDisposable {
   }
 }
 
-const statusOf = (error: unknown): number =>
-  hasCode(error, 'InvalidArgument') ? 400 : hasCode(error, 'FailedPrecondition') ? 409 : 500;
+const statuses = [
+  ['InvalidArgument', 400],
+  ['FailedPrecondition', 409],
+  ['Unimplemented', 501],
+] as const;
+
+const statusOf = (error: unknown): number => statuses.find(([code]) => hasCode(error, code))?.[1] ?? 500;
 
 function refuse(response: ServerResponse, status: number, text: string): void {
   response.writeHead(status, { 'content-type': 'text/plain; charset=utf-8' }).end(`${text}\n`);
