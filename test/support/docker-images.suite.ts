@@ -135,6 +135,7 @@ function builds(given: () => DockerLab): void {
     await lab.docker('build', '-t', 'old:1', directory);
     assert.equal(await lab.docker('run', '--rm', 'old:1'), 'built given\n');
     assert.equal(await lab.docker('run', '--rm', 'old:1', 'cat', '/first'), 'first\n');
+    assert.match(await lab.docker('history', '--no-trunc', 'old:1'), /echo first >\/first/);
     await lab.docker('rmi', 'old:1');
   });
 
