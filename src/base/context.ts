@@ -4,7 +4,7 @@
  * Contexts are frozen values; a changed one is a new one. `ctx` is the first parameter of namespaced calls,
  * low-level helpers take `{ signal }` last.
  */
-import { ContainerdError } from './errors.ts';
+import { ContainerdError, failedPrecondition } from './errors.ts';
 import type { LeaseId, Namespace } from './identifiers.ts';
 import type { Logger } from './logger.ts';
 
@@ -51,7 +51,7 @@ export function forCleanup<C extends Context>(ctx: C, timeoutMs: number): C {
 /** Errors, as containerd answers them: FailedPrecondition without a namespace, InvalidArgument for a bad one. */
 export function requireNamespace(ctx: Context): NamespacedContext {
   if (ctx.namespaceError !== undefined) throw ctx.namespaceError;
-  if (ctx.namespace === undefined) throw new ContainerdError('FailedPrecondition', 'namespace is required');
+  if (ctx.namespace === undefined) throw failedPrecondition('namespace is required');
   return ctx as NamespacedContext;
 }
 

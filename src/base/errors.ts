@@ -68,10 +68,11 @@ export const invalidArgument = (message: string, cause?: unknown): ContainerdErr
 export const failedPrecondition = (message: string, cause?: unknown): ContainerdError =>
   new ContainerdError('FailedPrecondition', message, { cause });
 
-export const outOfRange = (message: string): ContainerdError => new ContainerdError('OutOfRange', message);
+export const outOfRange = (message: string, cause?: unknown): ContainerdError =>
+  new ContainerdError('OutOfRange', message, { cause });
 
-export const unimplemented = (message: string): ContainerdError =>
-  new ContainerdError('Unimplemented', message);
+export const unimplemented = (message: string, cause?: unknown): ContainerdError =>
+  new ContainerdError('Unimplemented', message, { cause });
 
 export const unavailable = (message: string, cause?: unknown): ContainerdError =>
   new ContainerdError('Unavailable', message, { cause });
@@ -87,6 +88,34 @@ export const dataLoss = (message: string, cause?: unknown): ContainerdError =>
 
 export const internal = (message: string, cause?: unknown): ContainerdError =>
   new ContainerdError('Internal', message, { cause });
+
+export const aborted = (message: string, cause?: unknown): ContainerdError =>
+  new ContainerdError('Aborted', message, { cause });
+
+export const canceled = (message: string, cause?: unknown): ContainerdError =>
+  new ContainerdError('Canceled', message, { cause });
+
+export const deadlineExceeded = (message: string, cause?: unknown): ContainerdError =>
+  new ContainerdError('DeadlineExceeded', message, { cause });
+
+export const unauthenticated = (message: string, cause?: unknown): ContainerdError =>
+  new ContainerdError('Unauthenticated', message, { cause });
+
+/** Where clients know containerd by this class; ours say more than that they do not know. */
+export const unknown = (message: string, cause?: unknown): ContainerdError =>
+  new ContainerdError('Unknown', message, { cause });
+
+/** NotFound in words of its own, where `notFound(kind, name)` would not be containerd's. */
+export const absent = (message: string, cause?: unknown): ContainerdError =>
+  new ContainerdError('NotFound', message, { cause });
+
+/** AlreadyExists in words of its own, where `alreadyExists(kind, name)` would not be containerd's. */
+export const taken = (message: string, cause?: unknown): ContainerdError =>
+  new ContainerdError('AlreadyExists', message, { cause });
+
+/** For tables that make a code: of an errno, of a status of the wire, of what another process told. */
+export const codedError = (code: ErrorCode, message: string, cause?: unknown): ContainerdError =>
+  new ContainerdError(code, message, { cause });
 
 /** Puts what was being done in front of an error and keeps its code: `wrap('pull alpine', err)`. */
 export function wrap(doing: string, thrown: unknown): ContainerdError {

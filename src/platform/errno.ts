@@ -7,7 +7,7 @@
  */
 import { constants } from 'node:os';
 import { getSystemErrorMap } from 'node:util';
-import { ContainerdError, type ErrorCode } from '../base/errors.ts';
+import { ContainerdError, codedError, type ErrorCode } from '../base/errors.ts';
 
 const codes: Readonly<Record<string, ErrorCode>> = {
   ENOENT: 'NotFound',
@@ -74,7 +74,7 @@ export function fromErrno(call: string, path: string, errno: number): Containerd
     syscall: call,
     path,
   });
-  return new ContainerdError(codeOfErrno(name), `${about}: ${text}`, { cause });
+  return codedError(codeOfErrno(name), `${about}: ${text}`, cause);
 }
 
 interface NodeSystemError extends Error {
@@ -93,9 +93,7 @@ export function fromNodeError(thrown: unknown): ContainerdError {
   if (!isSystemError(thrown) || !(thrown.code in constants.errno)) return ContainerdError.from(thrown);
   const text = (thrown.errno === undefined ? undefined : messages.get(thrown.errno)?.[1]) ?? thrown.code;
   const about = [thrown.syscall, thrown.path].filter((part) => part !== undefined).join(' ');
-  return new ContainerdError(codeOfErrno(thrown.code), about === '' ? text : `${about}: ${text}`, {
-    cause: thrown,
-  });
+  return codedError(codeOfErrno(thrown.code), about === '' ? text : `${about}: ${text}`, thrown);
 }
 
 /** The errno name behind an error of this layer or of Node, or undefined. */

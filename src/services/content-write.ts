@@ -8,7 +8,7 @@
 import { create } from '@bufbuild/protobuf';
 import type { NamespacedContext } from '../base/context.ts';
 import { type Digest, parseDigest } from '../base/digest.ts';
-import { ContainerdError, hasCode, invalidArgument, outOfRange } from '../base/errors.ts';
+import { hasCode, invalidArgument, outOfRange, taken, unknown } from '../base/errors.ts';
 import { parseIngestRef } from '../base/identifiers.ts';
 import type { ContentStore, ContentWriter } from '../core/content/content-store.ts';
 import {
@@ -34,7 +34,7 @@ export async function* writeContent(
   const messages = requests[Symbol.asyncIterator]();
   let step = await messages.next();
   // containerd passes Go's end of file on as an error of no class.
-  if (step.done === true) throw new ContainerdError('Unknown', 'EOF');
+  if (step.done === true) throw unknown('EOF');
   if (step.value.ref === '') throw invalidArgument('first message must have a reference');
   const ref = parseIngestRef(step.value.ref);
   const announced: Announced = { totalBytes: 0, expected: undefined };
@@ -79,7 +79,7 @@ async function refuseExisting(
   const { ref } = writer.status();
   await writer[Symbol.asyncDispose]();
   await content.abort(ctx, ref);
-  throw new ContainerdError('AlreadyExists', `blob with expected digest ${expected} exists`);
+  throw taken(`blob with expected digest ${expected} exists`);
 }
 
 async function answer(

@@ -1,5 +1,5 @@
 /** grpc.health.v1: a daemon that answers is serving. */
-import { ContainerdError } from '../base/errors.ts';
+import { absent } from '../base/errors.ts';
 import { Health, HealthCheckResponse_ServingStatus as Status } from '../wire/gen/grpc/health/v1/health_pb.js';
 import { type ServedService, serve } from '../wire/service.ts';
 
@@ -12,7 +12,7 @@ export function healthService({ services }: HealthServiceDependencies): ServedSe
   const known = new Set(['', ...services]);
   return serve(Health, {
     check: async (_ctx, { service }) => {
-      if (!known.has(service)) throw new ContainerdError('NotFound', 'unknown service');
+      if (!known.has(service)) throw absent('unknown service');
       return { status: Status.SERVING };
     },
     async *watch(ctx, { service }) {

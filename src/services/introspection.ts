@@ -1,7 +1,7 @@
 /** containerd.services.introspection.v1: what the daemon is made of, and who it is. */
 import type { AnyValue } from '../base/any-value.ts';
 import type { Context } from '../base/context.ts';
-import { ContainerdError, failedPrecondition, unimplemented } from '../base/errors.ts';
+import { absent, failedPrecondition, unimplemented } from '../base/errors.ts';
 import type { Instant } from '../base/time.ts';
 import { parseFilters } from '../core/filters/filter.ts';
 import type { PluginRecord } from '../core/plugins/graph.ts';
@@ -80,8 +80,7 @@ export function introspectionService(dependencies: IntrospectionServiceDependenc
       const plugin = dependencies
         .plugins()
         .find(({ type, id }) => type === request.type && id === request.id);
-      if (plugin === undefined)
-        throw new ContainerdError('NotFound', `plugin ${request.type}.${request.id} not found`);
+      if (plugin === undefined) throw absent(`plugin ${request.type}.${request.id} not found`);
       const options = anyFromWire(request.options);
       if (options === undefined) return { plugin: pluginToWire(plugin) };
       if (plugin.error !== undefined)

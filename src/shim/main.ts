@@ -3,7 +3,7 @@
  * stdout; `serve` is the process that `start`, or our own daemon, leaves behind.
  */
 import { writeSync } from 'node:fs';
-import { ContainerdError } from '../base/errors.ts';
+import { invalidArgument } from '../base/errors.ts';
 import { revision, version } from '../base/version.ts';
 import { keepCompileCacheToOurselves } from '../platform/compile-cache.ts';
 import { parseArguments } from './arguments.ts';
@@ -30,8 +30,7 @@ async function main(): Promise<void> {
   else if (args.command === 'start') writeAnswer(await startCommand(args, process.env));
   else if (args.command === 'delete') writeAnswer(await deleteCommand(args, shimLogger(args.debug)));
   else
-    throw new ContainerdError(
-      'InvalidArgument',
+    throw invalidArgument(
       `${program} is started by a daemon: set "io.containerd.gantry.v1" as the runtime. It takes start, delete, -v or -info`,
     );
   process.exit(0);

@@ -2,9 +2,8 @@
  * The containers that one shim process holds, of any number of namespaces. It stops when it was asked to, holds none
  * and its grace is over; until then it goes on, whatever becomes of the daemon.
  */
-
 import { type Context, requireNamespace } from '../base/context.ts';
-import { alreadyExists, ContainerdError, notFound } from '../base/errors.ts';
+import { aborted, alreadyExists, notFound } from '../base/errors.ts';
 import type { Logger } from '../base/logger.ts';
 import type { Platform } from '../platform/platform.ts';
 import { adoptAll } from './adoption/adopt-all.ts';
@@ -91,8 +90,7 @@ export class Shim {
 
   /** Errors: AlreadyExists; Aborted when the shim is ending; as createContainer. */
   async create(request: CreateRequest): Promise<Container> {
-    if (this.#stopping)
-      throw new ContainerdError('Aborted', 'the shim is ending: it was asked to, and held nothing');
+    if (this.#stopping) throw aborted('the shim is ending: it was asked to, and held nothing');
     const key = `${request.namespace}/${request.id}`;
     if (this.#containers.has(key) || this.#creating.has(key)) throw alreadyExists('container', request.id);
     this.#creating.add(key);

@@ -9,7 +9,7 @@
  * Source: google.rpc.Code; containerd's errdefs.
  */
 import { create, isMessage } from '@bufbuild/protobuf';
-import { ContainerdError, type ErrorCode } from '../base/errors.ts';
+import { ContainerdError, codedError, type ErrorCode } from '../base/errors.ts';
 import { type Status, StatusSchema } from './gen/google/rpc/status_pb.js';
 
 interface CodeOnWire {
@@ -88,9 +88,7 @@ export function errorOf(
       ? status.message.slice(0, -suffix.length)
       : status.message;
   const details = status.details ?? [];
-  if (details.length === 0) return new ContainerdError(code, message);
+  if (details.length === 0) return codedError(code, message);
   const { code: number } = status;
-  return new ContainerdError(code, message, {
-    cause: create(StatusSchema, { code: number, message: status.message, details }),
-  });
+  return codedError(code, message, create(StatusSchema, { code: number, message: status.message, details }));
 }

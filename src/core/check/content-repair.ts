@@ -5,7 +5,7 @@
  */
 import type { Context } from '../../base/context.ts';
 import type { Digest } from '../../base/digest.ts';
-import { ContainerdError, failedPrecondition } from '../../base/errors.ts';
+import { absent, ContainerdError, codedError, failedPrecondition } from '../../base/errors.ts';
 import { parseIngestRef } from '../../base/identifiers.ts';
 import type { KeyedLock } from '../../base/keyed-lock.ts';
 import type { Labels } from '../../base/labels.ts';
@@ -74,11 +74,10 @@ export class ContentRepair {
         if (ctx.signal.aborted) throw error;
         failures.push({ source, error: ContainerdError.from(error) });
       }
-    if (failures.length === 0)
-      throw new ContainerdError('NotFound', 'nothing says from which registry it came');
+    if (failures.length === 0) throw absent('nothing says from which registry it came');
     const code = failures.find(({ error }) => error.code !== 'NotFound')?.error.code ?? 'NotFound';
     const reasons = failures.map(({ source, error }) => `${source}: ${error.message}`);
-    throw new ContainerdError(code, `no registry gives it (${reasons.join('; ')})`);
+    throw codedError(code, `no registry gives it (${reasons.join('; ')})`);
   }
 
   async #fetchFrom(ctx: Context, source: string, blob: WantedBlob): Promise<number> {

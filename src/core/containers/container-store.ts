@@ -1,14 +1,14 @@
 /** Container records: what a task is made from. Implemented by core/metadata. */
 import type { AnyValue } from '../../base/any-value.ts';
 import type { NamespacedContext } from '../../base/context.ts';
-import { ContainerdError } from '../../base/errors.ts';
+import { absent, type ContainerdError } from '../../base/errors.ts';
 import type { ContainerId, Namespace } from '../../base/identifiers.ts';
 import type { Labels } from '../../base/labels.ts';
 import type { Instant } from '../../base/time.ts';
 
 /** In containerd's words, which its clients show. */
 export const containerNotFound = (namespace: Namespace, id: string): ContainerdError =>
-  new ContainerdError('NotFound', `container ${JSON.stringify(id)} in namespace ${JSON.stringify(namespace)}`);
+  absent(`container ${JSON.stringify(id)} in namespace ${JSON.stringify(namespace)}`);
 
 export interface Container {
   readonly id: ContainerId;

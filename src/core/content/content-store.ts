@@ -6,26 +6,20 @@
  */
 import type { NamespacedContext } from '../../base/context.ts';
 import type { Digest } from '../../base/digest.ts';
-import { ContainerdError } from '../../base/errors.ts';
+import { absent, type ContainerdError, failedPrecondition, taken } from '../../base/errors.ts';
 import type { IngestRef } from '../../base/identifiers.ts';
 import type { Labels } from '../../base/labels.ts';
 import type { Instant } from '../../base/time.ts';
 
 /** In containerd's words, which its clients show; so are those below. */
-export const contentNotFound = (digest: Digest): ContainerdError =>
-  new ContainerdError('NotFound', `content digest ${digest}`);
+export const contentNotFound = (digest: Digest): ContainerdError => absent(`content digest ${digest}`);
 
-export const ingestNotFound = (ref: string): ContainerdError =>
-  new ContainerdError('NotFound', `reference ${ref}`);
+export const ingestNotFound = (ref: string): ContainerdError => absent(`reference ${ref}`);
 
 export const sizeMismatch = (ref: string, sizeBytes: number, expectedBytes: number): ContainerdError =>
-  new ContainerdError(
-    'FailedPrecondition',
-    `${JSON.stringify(ref)} failed size validation: ${sizeBytes} != ${expectedBytes}`,
-  );
+  failedPrecondition(`${JSON.stringify(ref)} failed size validation: ${sizeBytes} != ${expectedBytes}`);
 
-export const contentExists = (digest: Digest): ContainerdError =>
-  new ContainerdError('AlreadyExists', `content ${digest}`);
+export const contentExists = (digest: Digest): ContainerdError => taken(`content ${digest}`);
 
 export interface ContentInfo {
   readonly digest: Digest;

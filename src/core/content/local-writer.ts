@@ -7,7 +7,7 @@
 import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Digest, Digester } from '../../base/digest.ts';
-import { ContainerdError, failedPrecondition, invalidArgument, wrap } from '../../base/errors.ts';
+import { absent, ContainerdError, failedPrecondition, invalidArgument, wrap } from '../../base/errors.ts';
 import type { IngestRef } from '../../base/identifiers.ts';
 import { type Instant, now } from '../../base/time.ts';
 import { fromNodeError, isErrno } from '../../platform/errno.ts';
@@ -129,8 +129,7 @@ export class LocalWriter implements AsyncDisposable {
       await rm(directory, { recursive: true, force: true });
       return { digest, sizeBytes, existed };
     } catch (error) {
-      if (isErrno(error, 'ENOENT'))
-        throw new ContainerdError('NotFound', `ingest ${shownRef} was aborted`, { cause: error });
+      if (isErrno(error, 'ENOENT')) throw absent(`ingest ${shownRef} was aborted`, error);
       if (error instanceof ContainerdError) throw error;
       throw wrap(`commit ingest ${shownRef}`, fromNodeError(error));
     } finally {

@@ -8,7 +8,7 @@
 import { createHash } from 'node:crypto';
 import { type MessagePort, parentPort, receiveMessageOnPort } from 'node:worker_threads';
 import type { Digest } from '../../base/digest.ts';
-import { ContainerdError } from '../../base/errors.ts';
+import { ContainerdError, codedError } from '../../base/errors.ts';
 import { type LogFields, type Logger, silentLogger } from '../../base/logger.ts';
 import type { Platform } from '../../platform/platform.ts';
 import { selectPlatform } from '../../platform/select.ts';
@@ -45,7 +45,7 @@ class RemoteLowers implements LowerLayers {
     this.#port.postMessage(request);
     Atomics.wait(this.#answered, 0, before);
     const answer = receiveMessageOnPort(this.#job.answers)?.message as LowerAnswer;
-    if ('error' in answer) throw new ContainerdError(answer.error.code, answer.error.message);
+    if ('error' in answer) throw codedError(answer.error.code, answer.error.message);
     return answer.node;
   }
 }

@@ -10,7 +10,7 @@
 import { lstat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { MessageChannel, Worker } from 'node:worker_threads';
-import { ContainerdError, internal, resourceExhausted } from '../../base/errors.ts';
+import { ContainerdError, codedError, internal, resourceExhausted } from '../../base/errors.ts';
 import { limits } from '../../base/limits.ts';
 import type { Logger } from '../../base/logger.ts';
 import { Semaphore } from '../../base/semaphore.ts';
@@ -111,7 +111,7 @@ class ApplyThread {
       // The process may end while a spare waits, but not while it loads.
       if (this.#isWaiting) this.#worker.unref();
     } else if (report.kind === 'done') resolve(report);
-    else if (report.kind === 'failed') reject(new ContainerdError(report.error.code, report.error.message));
+    else if (report.kind === 'failed') reject(codedError(report.error.code, report.error.message));
     else if (report.kind === 'progress') this.#progress(report.sizeBytes);
     else if (report.kind === 'warning') this.#log.warn(report.fields, report.message);
     else this.#answer(report);

@@ -3,7 +3,7 @@
  * memory. The writer awaits a free slot, the reader blocks for a full one, so what is under way is bounded and
  * nothing is allocated for a chunk.
  */
-import { ContainerdError } from '../../base/errors.ts';
+import { canceled } from '../../base/errors.ts';
 
 const slotCount = 8;
 /** One slot takes one output chunk of the decompressor. */
@@ -100,7 +100,7 @@ export class ChunkRingReader {
     for (;;) {
       const sequence = words[readWord]!;
       const written = Atomics.load(words, writtenWord);
-      if (Atomics.load(words, abandonedWord) === 1) throw new ContainerdError('Canceled', 'layer abandoned');
+      if (Atomics.load(words, abandonedWord) === 1) throw canceled('layer abandoned');
       if (written === sequence) {
         Atomics.wait(words, writtenWord, sequence);
         continue;

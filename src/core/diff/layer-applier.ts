@@ -7,7 +7,7 @@
  */
 import { createHash } from 'node:crypto';
 import { type Digest, digestAlgorithm, digestHex } from '../../base/digest.ts';
-import { ContainerdError, dataLoss } from '../../base/errors.ts';
+import { ContainerdError, canceled, dataLoss } from '../../base/errors.ts';
 import type { Logger } from '../../base/logger.ts';
 import type { Mount } from '../../platform/mount.ts';
 import type { Platform } from '../../platform/platform.ts';
@@ -159,7 +159,7 @@ export class LayerApplier implements AsyncDisposable {
       return { diffId, sizeBytes, hasRoot };
     } finally {
       stop.abort();
-      giveUp(new ContainerdError('Canceled', 'layer abandoned'));
+      giveUp(canceled('layer abandoned'));
       supply.abandon();
       await pumping.catch(() => {});
     }

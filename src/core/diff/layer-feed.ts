@@ -7,7 +7,7 @@
  * themselves: nothing here vouches for the bytes.
  */
 import { readSync } from 'node:fs';
-import { ContainerdError, internal } from '../../base/errors.ts';
+import { canceled, internal } from '../../base/errors.ts';
 
 /** A descriptor open for reading; dispose closes it. */
 export interface BlobFile extends AsyncDisposable {
@@ -164,11 +164,11 @@ export class LayerFeedReader {
       // Read before what it tells about, so that no change is slept through.
       const sequence = Atomics.load(this.#words, sequenceWord);
       const state = Atomics.load(this.#words, stateWord);
-      if (state === abandoned) throw new ContainerdError('Canceled', 'layer abandoned');
+      if (state === abandoned) throw canceled('layer abandoned');
       const available = Number(Atomics.load(this.#available, availableIndex));
       if (at < available) {
         const read = readSync(this.#fd, this.#buffer, 0, Math.min(readBytes, available - at), at);
-        if (read === 0) throw new ContainerdError('Canceled', 'the blob was cut while it was read');
+        if (read === 0) throw canceled('the blob was cut while it was read');
         take(this.#buffer.subarray(0, read));
         at += read;
       } else if (state === complete) return;

@@ -1,6 +1,6 @@
 /** Container records in the database. The words of errors are containerd's, which its clients show. */
 import type { NamespacedContext } from '../../base/context.ts';
-import { alreadyExists, ContainerdError, invalidArgument, notFound, wrap } from '../../base/errors.ts';
+import { absent, alreadyExists, invalidArgument, notFound, wrap } from '../../base/errors.ts';
 import type { ContainerId } from '../../base/identifiers.ts';
 import { checkLabels, withoutEmptyLabels } from '../../base/labels.ts';
 import { now } from '../../base/time.ts';
@@ -87,7 +87,7 @@ export class MetadataContainerStore implements ContainerStore {
 
   async delete(ctx: NamespacedContext, id: ContainerId): Promise<void> {
     await this.#dependencies.database.write((sql) => {
-      if (!table.drop(sql, ctx.namespace, id)) throw new ContainerdError('NotFound', `container ${id}`);
+      if (!table.drop(sql, ctx.namespace, id)) throw absent(`container ${id}`);
     });
     this.#dependencies.changes.deleted();
     await publishEvent(this.#dependencies, ctx, '/containers/delete', ContainerDeleteSchema, { id });

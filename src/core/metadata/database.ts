@@ -13,7 +13,7 @@ import assert from 'node:assert/strict';
 import { closeSync, existsSync, fstatSync, openSync, statfsSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DatabaseSync, type SQLInputValue, type SQLOutputValue, type StatementSync } from 'node:sqlite';
-import { ContainerdError, internal, resourceExhausted } from '../../base/errors.ts';
+import { ContainerdError, failedPrecondition, internal, resourceExhausted } from '../../base/errors.ts';
 
 export type Row = Readonly<Record<string, SQLOutputValue>>;
 
@@ -219,8 +219,7 @@ export class Database implements Reader, Disposable {
   #migrate(path: string, migrations: readonly Migration[]): void {
     const version = Number(this.#sql.get('PRAGMA user_version')?.['user_version'] ?? 0);
     if (version > migrations.length)
-      throw new ContainerdError(
-        'FailedPrecondition',
+      throw failedPrecondition(
         `${path} has schema version ${version}, this Gantry knows ${migrations.length}: start the newer Gantry or restore a backup`,
       );
     for (const [index, step] of migrations.entries()) {

@@ -2,7 +2,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { NamespacedContext } from '../../base/context.ts';
 import type { Digest } from '../../base/digest.ts';
-import { alreadyExists, ContainerdError, invalidArgument, notFound } from '../../base/errors.ts';
+import { absent, alreadyExists, invalidArgument, notFound } from '../../base/errors.ts';
 import { applyMask } from '../../base/field-mask.ts';
 import type { ImageName } from '../../base/identifiers.ts';
 import { checkLabels, type Labels, labelOf, withLabel, withoutEmptyLabels } from '../../base/labels.ts';
@@ -89,10 +89,7 @@ export class MetadataImageStore implements ImageStore {
     await this.#dependencies.database.write((sql) => {
       const current = require(sql, ctx, name);
       if (target !== undefined && current.target.digest !== target)
-        throw new ContainerdError(
-          'NotFound',
-          `image ${JSON.stringify(name)} has target ${current.target.digest}, not ${target}`,
-        );
+        throw absent(`image ${JSON.stringify(name)} has target ${current.target.digest}, not ${target}`);
       sql.run('DELETE FROM images WHERE namespace = ? AND name = ?', ctx.namespace, name);
     });
     this.#dependencies.changes.deleted();

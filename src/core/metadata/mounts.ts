@@ -6,7 +6,7 @@
  * An activation under way is a root: its caller has yet to hear of it. Once it stands, leases and labels decide.
  */
 import type { NamespacedContext } from '../../base/context.ts';
-import { ContainerdError } from '../../base/errors.ts';
+import { absent, type ContainerdError, taken } from '../../base/errors.ts';
 import { checkLabels, type Labels, withoutEmptyLabels } from '../../base/labels.ts';
 import { type Instant, instantOfNs, now } from '../../base/time.ts';
 import type { Mount } from '../../platform/mount.ts';
@@ -27,8 +27,7 @@ export interface MountRecord {
   readonly activation: Activation;
 }
 
-const absent = (name: string): ContainerdError =>
-  new ContainerdError('NotFound', `mount ${JSON.stringify(name)} not found`);
+const mountNotFound = (name: string): ContainerdError => absent(`mount ${JSON.stringify(name)} not found`);
 
 export class MetadataMountStore {
   readonly #dependencies: Pick<StoreDependencies, 'database' | 'changes'>;
@@ -55,8 +54,7 @@ export class MetadataMountStore {
         at,
         at,
       );
-      if (changes === 0)
-        throw new ContainerdError('AlreadyExists', `mount ${JSON.stringify(name)}: already exists`);
+      if (changes === 0) throw taken(`mount ${JSON.stringify(name)}: already exists`);
       ensureNamespace(sql, ctx.namespace);
       return integer(sql.get('SELECT last_insert_rowid() AS number') as Row, 'number');
     });
@@ -74,7 +72,7 @@ export class MetadataMountStore {
         number,
       ),
     );
-    if (changes === 0) throw absent(String(number));
+    if (changes === 0) throw mountNotFound(String(number));
     this.#dependencies.changes.written();
   }
 
@@ -86,7 +84,7 @@ export class MetadataMountStore {
         ctx.namespace,
         name,
       );
-      if (row === undefined) throw absent(name);
+      if (row === undefined) throw mountNotFound(name);
       sql.run('DELETE FROM mounts WHERE number = ?', integer(row, 'number'));
       return recordOf(row);
     });
@@ -108,7 +106,7 @@ export class MetadataMountStore {
         name,
       ),
     );
-    if (row === undefined) throw absent(name);
+    if (row === undefined) throw mountNotFound(name);
     return recordOf(row).activation;
   }
 

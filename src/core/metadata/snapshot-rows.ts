@@ -1,6 +1,5 @@
 /** Rows of the snapshots table: finding, listing, and the intent that a commit leaves while it is under way. */
-
-import { ContainerdError } from '../../base/errors.ts';
+import { absent, type ContainerdError } from '../../base/errors.ts';
 import type { Namespace, SnapshotKey } from '../../base/identifiers.ts';
 import type { Labels } from '../../base/labels.ts';
 import { now } from '../../base/time.ts';
@@ -39,11 +38,10 @@ export const findSnapshot = (
   );
 
 /** In containerd's words, which its clients show; so is the next. */
-export const absentSnapshot = (key: string): ContainerdError =>
-  new ContainerdError('NotFound', `snapshot ${key} does not exist`);
+export const absentSnapshot = (key: string): ContainerdError => absent(`snapshot ${key} does not exist`);
 
 export const absentParent = (key: SnapshotKey): ContainerdError =>
-  new ContainerdError('NotFound', `parent snapshot ${key} does not exist`);
+  absent(`parent snapshot ${key} does not exist`);
 
 /** Errors: NotFound. */
 export function requireSnapshot(sql: Sql, namespace: Namespace, snapshotter: string, key: SnapshotKey): Row {

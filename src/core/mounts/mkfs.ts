@@ -16,13 +16,7 @@ import {
   rmSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
-import {
-  ContainerdError,
-  failedPrecondition,
-  hasCode,
-  invalidArgument,
-  unimplemented,
-} from '../../base/errors.ts';
+import { failedPrecondition, hasCode, invalidArgument, unimplemented, unknown } from '../../base/errors.ts';
 import { limits } from '../../base/limits.ts';
 import { runCommand } from '../../platform/command.ts';
 import { withNodeErrors } from '../../platform/errno.ts';
@@ -119,8 +113,7 @@ async function make(
   const file = `/proc/${process.pid}/fd/${fd}`;
   const { status, stderr } = await run(processes, `mkfs.${fileSystem}`, ['-q', ...identity, file], signal);
   if (status !== 0)
-    throw new ContainerdError(
-      'Unknown',
+    throw unknown(
       `mkfs.${fileSystem} failed with ${status}: ${stderr.toString('utf8').trim().slice(0, 1000)}`,
     );
   withNodeErrors(() => {

@@ -8,7 +8,7 @@
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import type { Context } from '../../base/context.ts';
-import { ContainerdError, failedPrecondition, internal, notFound } from '../../base/errors.ts';
+import { absent, ContainerdError, failedPrecondition, internal, notFound } from '../../base/errors.ts';
 import type { Platform } from '../../oci/platform.ts';
 import type {
   ConfigTable,
@@ -105,13 +105,7 @@ export class PluginGraph implements AsyncDisposable {
       const record = this.#records.find(({ type, id }) => type === token.type && id === token.id);
       throw record?.error === undefined
         ? notFound('plugin', pluginId(token))
-        : new ContainerdError(
-            'NotFound',
-            `plugin ${pluginId(token)} did not start: ${record.error.message}`,
-            {
-              cause: record.error,
-            },
-          );
+        : absent(`plugin ${pluginId(token)} did not start: ${record.error.message}`, record.error);
     }
     return instances.get(token.id) as Instance;
   }

@@ -6,7 +6,7 @@
  * are asked from their source once for each host that demands some, and go only to that host and to the token server
  * it names, never from TLS to plain http.
  */
-import { ContainerdError, permissionDenied, unavailable } from '../../base/errors.ts';
+import { ContainerdError, permissionDenied, unauthenticated, unavailable } from '../../base/errors.ts';
 import { readBody, readErrorMessage } from '../../wire/http/body.ts';
 import type { HttpRequest, HttpResponse, Send } from '../../wire/http/message.ts';
 import { redactUrl, tameText } from '../../wire/http/redact.ts';
@@ -187,10 +187,7 @@ function refused(url: URL, status: number, message: string, kind: Credentials['k
   const said = message === '' ? '' : ` (${message})`;
   const advice = kind === 'none' ? 'no credentials were given for it' : 'check user and password or token';
   return status === 400 || status === 401 || status === 403
-    ? new ContainerdError(
-        'Unauthenticated',
-        `token server ${redactUrl(url)} refused with status ${status}${said}: ${advice}`,
-      )
+    ? unauthenticated(`token server ${redactUrl(url)} refused with status ${status}${said}: ${advice}`)
     : unavailable(`token server ${redactUrl(url)} answered with status ${status}${said}`);
 }
 

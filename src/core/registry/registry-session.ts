@@ -3,7 +3,13 @@
  * the name of the host that caused it. registry-client.ts says what is asked; this file says how.
  */
 import { checkSignal } from '../../base/context.ts';
-import { ContainerdError, type ErrorCode } from '../../base/errors.ts';
+import {
+  absent,
+  ContainerdError,
+  codedError,
+  type ErrorCode,
+  failedPrecondition,
+} from '../../base/errors.ts';
 import type { Reference } from '../../oci/reference.ts';
 import { discardBody, readErrorMessage } from '../../wire/http/body.ts';
 import { isPlainHttpServer } from '../../wire/http/failure.ts';
@@ -188,7 +194,7 @@ export async function unexpectedStatus(response: HttpResponse, method: string): 
   const { status, url } = response;
   const message = await readErrorMessage(response);
   const said = message === '' ? '' : ` (${message})`;
-  return new ContainerdError(
+  return codedError(
     codeOfStatus(status),
     `${method} ${redactUrl(url)} answered with status ${status}${said}${statusAdvice(status)}`,
   );
@@ -216,8 +222,7 @@ function summary(
 ): ContainerdError {
   const [first] = failures;
   if (first === undefined)
-    return new ContainerdError(
-      'FailedPrecondition',
+    return failedPrecondition(
       `${what}: no host with the capability "${capability}" is configured: see hosts.toml`,
     );
   // What was not found everywhere is not there; any other answer of a host says more than that.
@@ -225,12 +230,9 @@ function summary(
   const weightiest = weights.find((code) => other.some((failure) => failure.code === code));
   const main = other.find(({ code }) => code === weightiest) ?? other[0] ?? first;
   if (other.length === 0)
-    return new ContainerdError(
-      'NotFound',
-      failures.length === 1 ? what : `${what}: asked ${hostList(failures)}`,
-    );
+    return absent(failures.length === 1 ? what : `${what}: asked ${hostList(failures)}`);
   const told = failures.map(({ host, message }) => `${host.origin.host}: ${message}`).join('; ');
-  return new ContainerdError(main.code, `${what}: ${told}`, { cause: main.cause });
+  return codedError(main.code, `${what}: ${told}`, main.cause);
 }
 
 const hostList = (failures: readonly HostFailure[]): string =>

@@ -6,7 +6,7 @@
  */
 import type { NamespacedContext } from '../../base/context.ts';
 import type { Digest } from '../../base/digest.ts';
-import { ContainerdError, invalidArgument, unimplemented } from '../../base/errors.ts';
+import { absent, invalidArgument, unimplemented } from '../../base/errors.ts';
 import { parseImageName } from '../../base/identifiers.ts';
 import { limits } from '../../base/limits.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
@@ -107,8 +107,7 @@ export class ImageExporter {
     for (const entry of bestFirst(index.manifests, best.matcher))
       if (await this.#isWhole(ctx, entry, to, known)) whole.push(entry);
     if (whole.length === 0 && index.manifests.length > 0)
-      throw new ContainerdError(
-        'NotFound',
+      throw absent(
         `no platform of ${descriptor.digest} is here as a whole: pull the image for the platforms that are exported`,
       );
     return whole;
@@ -140,8 +139,7 @@ export class ImageExporter {
 
   async #require(ctx: NamespacedContext, descriptor: Descriptor): Promise<void> {
     if (!(await hasContent(this.#deps.content, ctx, descriptor)))
-      throw new ContainerdError(
-        'NotFound',
+      throw absent(
         `content ${descriptor.digest} of the image is not here: pull it for the platforms that are exported`,
       );
   }

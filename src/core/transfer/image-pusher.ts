@@ -3,7 +3,7 @@
  * from the inside out, the one with the tag last, so that the registry never names what it does not hold.
  */
 import { type NamespacedContext, withSignal } from '../../base/context.ts';
-import { ContainerdError, hasCode, invalidArgument, wrap } from '../../base/errors.ts';
+import { absent, ContainerdError, hasCode, invalidArgument, wrap } from '../../base/errors.ts';
 import { parseImageName } from '../../base/identifiers.ts';
 import { limits } from '../../base/limits.ts';
 import { Semaphore } from '../../base/semaphore.ts';
@@ -171,10 +171,9 @@ interface PushTree {
 
 const missing = (blob: Descriptor, error: unknown): ContainerdError =>
   hasCode(error, 'NotFound')
-    ? new ContainerdError(
-        'NotFound',
+    ? absent(
         `content ${blob.digest} of the image is not here: pull it, or push only the platforms that are`,
-        { cause: error },
+        error,
       )
     : ContainerdError.from(error);
 

@@ -1,5 +1,5 @@
 /** Which entries of an index are wanted, and what is told when none is (docs of containerd's transfer image store). */
-import { ContainerdError, invalidArgument } from '../../base/errors.ts';
+import { absent, invalidArgument } from '../../base/errors.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
 import type { ImageIndex } from '../../oci/manifest.ts';
 import {
@@ -41,10 +41,7 @@ export function chosenEntries(
     const offered = index.manifests
       .map(({ platform }) => (platform === undefined ? '?' : formatPlatform(platform)))
       .join(', ');
-    throw new ContainerdError(
-      'NotFound',
-      `no match for platform ${choice.wanted} in manifest ${where}: it has ${offered || 'none'}`,
-    );
+    throw absent(`no match for platform ${choice.wanted} in manifest ${where}: it has ${offered || 'none'}`);
   }
   return candidates
     .toSorted((a, b) =>

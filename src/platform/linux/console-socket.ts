@@ -5,7 +5,7 @@
  * Nobody but our user can connect: the mode is set before the socket listens.
  */
 import { chmodSync, rmSync } from 'node:fs';
-import { ContainerdError } from '../../base/errors.ts';
+import { ContainerdError, canceled } from '../../base/errors.ts';
 import { withNodeErrors } from '../errno.ts';
 import type { ConsoleSocket } from '../platform.ts';
 import * as libc from './libc.ts';
@@ -60,7 +60,7 @@ export class LinuxConsoleSocket implements ConsoleSocket {
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#closed.signal.aborted) return;
     // Waiting calls let go of the descriptor before it is closed: abort listeners run here and now.
-    this.#closed.abort(new ContainerdError('Canceled', `console socket ${this.path} was closed`));
+    this.#closed.abort(canceled(`console socket ${this.path} was closed`));
     await Promise.resolve();
     libc.closeDescriptor(this.#fd);
     rmSync(this.path, { force: true });

@@ -6,7 +6,7 @@
  * another thread. Until then the kernel counts the directories as in use: who mounts the same again waits for it.
  */
 import { close, constants, mkdirSync, openSync } from 'node:fs';
-import { ContainerdError, wrap } from '../../base/errors.ts';
+import { ContainerdError, codedError, wrap } from '../../base/errors.ts';
 import type { Mount } from '../../platform/mount.ts';
 import type { Platform } from '../../platform/platform.ts';
 import { mountAll, unmountAll } from '../../platform/temp-mount.ts';
@@ -40,7 +40,7 @@ export class RootfsMounts {
     try {
       unmountAll(this.#platform, rootfs, { lazy: true });
     } catch (error) {
-      throw new ContainerdError(ContainerdError.from(error).code, `unmount ${rootfs}`, { cause: error });
+      throw codedError(ContainerdError.from(error).code, `unmount ${rootfs}`, error);
     } finally {
       if (fd !== undefined) this.#close(fd, mounts);
     }

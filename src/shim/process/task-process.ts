@@ -7,12 +7,13 @@
  *
  * `step` and `announced` are what the bundle says of it, for a later shim; who changes them saves the container.
  */
-import { ContainerdError, failedPrecondition } from '../../base/errors.ts';
+import { absent, failedPrecondition } from '../../base/errors.ts';
 import { type Instant, instantOfNs, now } from '../../base/time.ts';
 import type { Announced, SavedPhase, SavedProcess } from '../../oci/shim-state.ts';
 import type { ProcessExit, TerminalSize } from '../../platform/platform.ts';
 import type { IoPaths, ProcessStdio } from '../io/stdio.ts';
 import type { Terminal } from '../io/terminal.ts';
+import { wrongProcessState } from './wrong-state.ts';
 
 export type Phase = 'created' | 'running' | 'stopped';
 
@@ -117,11 +118,11 @@ export class TaskProcess {
 
   /**
    * Runs `start` once, from the phase "created". A failed init may be started again.
-   * Errors: FailedPrecondition when it was started before.
+   * Errors: Unknown when it was started before.
    */
   async startOnce(start: () => Promise<void>): Promise<void> {
-    if (this.#phase !== 'created' || this.#starting !== undefined)
-      throw failedPrecondition(`process ${this.id} was started before: it is ${this.#phase}`);
+    if (this.#phase !== 'created') throw wrongProcessState('start', this.#phase);
+    if (this.#starting !== undefined) throw wrongProcessState('start', 'running');
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#starting = promise;
     try {
@@ -152,7 +153,7 @@ export class TaskProcess {
 
   /** Errors: FailedPrecondition before it has a pid, NotFound when it has ended. */
   requireAlive(): number {
-    if (this.#phase === 'stopped') throw new ContainerdError('NotFound', 'process already finished');
+    if (this.#phase === 'stopped') throw absent('process already finished');
     if (this.pid === 0) throw failedPrecondition(`process ${this.id} has not been started yet`);
     return this.pid;
   }

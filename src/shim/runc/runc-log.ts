@@ -2,7 +2,7 @@
  * Why runc failed, from its log (`--log-format json`): the last line of level error or fatal. Whole lines of other
  * forms (a Go panic, crun's plain text) are kept as they are.
  */
-import { ContainerdError, type ErrorCode } from '../../base/errors.ts';
+import { type ContainerdError, codedError, type ErrorCode, unknown } from '../../base/errors.ts';
 
 /** A log may hold warnings of a whole start; only its end tells why it failed. */
 const tailBytes = 64 * 1024;
@@ -50,10 +50,7 @@ const classes: readonly (readonly [RegExp, ErrorCode])[] = [
 export function runcError(doing: string, status: number, log: string, binary: string): ContainerdError {
   const reason = reasonInLog(log);
   if (reason === undefined)
-    return new ContainerdError(
-      'Unknown',
-      `${doing}: ${binary} ended with status ${status} and gave no reason`,
-    );
+    return unknown(`${doing}: ${binary} ended with status ${status} and gave no reason`);
   const code = classes.find(([pattern]) => pattern.test(reason))?.[1] ?? 'Unknown';
-  return new ContainerdError(code, `${doing}: ${reason}`);
+  return codedError(code, `${doing}: ${reason}`);
 }

@@ -7,7 +7,7 @@
  */
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { ContainerdError } from '../../base/errors.ts';
+import { ContainerdError, unknown } from '../../base/errors.ts';
 import { childEnvironment } from '../../platform/child-environment.ts';
 import { runCommand } from '../../platform/command.ts';
 import type { Platform, ProcessOperations, StdioTarget } from '../../platform/platform.ts';
@@ -85,10 +85,9 @@ export class Runc {
     } catch (error) {
       const { message } = ContainerdError.from(error);
       // Not NotFound: that would say that there is no such container.
-      throw new ContainerdError(
-        'Unknown',
+      throw unknown(
         `${call.doing}: ${message}; install runc, or name another runtime binary in the runtime options`,
-        { cause: error },
+        error,
       );
     }
     return (await this.#processes.exited(pid)).status;

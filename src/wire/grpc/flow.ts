@@ -3,7 +3,7 @@
  * of 1 MiB, so here two messages at most are under way on a stream.
  */
 import type { Writable } from 'node:stream';
-import { ContainerdError, unavailable } from '../../base/errors.ts';
+import { type ContainerdError, canceled, deadlineExceeded, unavailable } from '../../base/errors.ts';
 import { raceSignal } from '../../base/keyed-lock.ts';
 import { untilAborted } from '../iteration.ts';
 
@@ -33,6 +33,4 @@ export async function writeAll(
 
 /** What a call fails with when its deadline, or its peer, ended it. */
 export const callEnded = (deadlineMs: number): ContainerdError =>
-  Date.now() >= deadlineMs
-    ? new ContainerdError('DeadlineExceeded', 'context deadline exceeded')
-    : new ContainerdError('Canceled', 'context canceled');
+  Date.now() >= deadlineMs ? deadlineExceeded('context deadline exceeded') : canceled('context canceled');

@@ -4,11 +4,10 @@
  * ttrpc cannot cancel a call: one that is given up is forgotten here, and goes on at the server until its deadline,
  * when it had one, or until the connection ends. Losing the connection fails every call with Unavailable ("ttrpc: closed").
  */
-
 import { connect, type Socket } from 'node:net';
 import type { DescMethod, Message } from '@bufbuild/protobuf';
 import { checkSignal } from '../../base/context.ts';
-import { ContainerdError, internal, unavailable } from '../../base/errors.ts';
+import { ContainerdError, deadlineExceeded, internal, unavailable } from '../../base/errors.ts';
 import { type Response, ResponseSchema } from '../gen/ttrpc/ttrpc_pb.js';
 import { failureOf, untilAborted } from '../iteration.ts';
 import type { CallOptions, Client, Connection, Service } from '../service.ts';
@@ -219,10 +218,7 @@ function signalOf(options: CallOptions): Disposable & { signal: AbortSignal } {
   if (timeoutMs === undefined)
     return { signal: signal ?? new AbortController().signal, [Symbol.dispose]: () => {} };
   const deadline = new AbortController();
-  const timer = setTimeout(
-    () => deadline.abort(new ContainerdError('DeadlineExceeded', 'context deadline exceeded')),
-    timeoutMs,
-  );
+  const timer = setTimeout(() => deadline.abort(deadlineExceeded('context deadline exceeded')), timeoutMs);
   return {
     signal: signal === undefined ? deadline.signal : AbortSignal.any([signal, deadline.signal]),
     [Symbol.dispose]: () => clearTimeout(timer),

@@ -2,7 +2,13 @@
 import type { Socket } from 'node:net';
 import { fromBinary } from '@bufbuild/protobuf';
 import type { Context } from '../../base/context.ts';
-import { ContainerdError, invalidArgument, resourceExhausted, unimplemented } from '../../base/errors.ts';
+import {
+  deadlineExceeded,
+  invalidArgument,
+  resourceExhausted,
+  unavailable,
+  unimplemented,
+} from '../../base/errors.ts';
 import { limits } from '../../base/limits.ts';
 import type { Logger } from '../../base/logger.ts';
 import { callContext, type ServedMethod } from '../call-context.ts';
@@ -103,7 +109,7 @@ export class ServerConnection {
     if (frame.streamId <= this.#lastStreamId)
       throw invalidArgument('StreamID cannot be re-used and must increment');
     this.#lastStreamId = frame.streamId;
-    if (this.#ending) throw new ContainerdError('Unavailable', 'the server is shutting down');
+    if (this.#ending) throw unavailable('the server is shutting down');
     if (this.#streams.size >= limits.ttrpcInFlight)
       throw resourceExhausted(`more than ${limits.ttrpcInFlight} calls at once on one connection`);
     const request = decodeRequest(frame);
@@ -214,7 +220,7 @@ export class ServerConnection {
     if (timeoutMs === undefined) return { [Symbol.dispose]: () => {} };
     const timer = setTimeout(
       () => {
-        const reason = new ContainerdError('DeadlineExceeded', 'context deadline exceeded');
+        const reason = deadlineExceeded('context deadline exceeded');
         stream.controller.abort(reason);
         stream.inbox?.end(reason);
       },

@@ -7,7 +7,7 @@
  */
 import { setTimeout as after } from 'node:timers/promises';
 import { background, withNamespace } from '../../../base/context.ts';
-import { ContainerdError } from '../../../base/errors.ts';
+import { ContainerdError, deadlineExceeded } from '../../../base/errors.ts';
 import type { Logger } from '../../../base/logger.ts';
 import type { Platform } from '../../../platform/platform.ts';
 import { packAny } from '../../../wire/any.ts';
@@ -155,7 +155,6 @@ async function settlesWithin(settled: Promise<void>, ms: number): Promise<boolea
 }
 
 const gaveUp = ({ call, target, ageMs, step, reason }: OutstandingCall): ContainerdError =>
-  new ContainerdError(
-    'DeadlineExceeded',
+  deadlineExceeded(
     `${call} of ${target.execId === '' ? '' : `process ${target.execId} of `}task ${target.id}: the shim did not come back within ${ageMs} ms (${step}: ${reason}); the call is listed as stuck until it does`,
   );

@@ -2,7 +2,7 @@
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { AnySchema } from '@bufbuild/protobuf/wkt';
 import type { AnyValue } from '../../../base/any-value.ts';
-import { ContainerdError } from '../../../base/errors.ts';
+import { unknown } from '../../../base/errors.ts';
 import { childEnvironment } from '../../../platform/child-environment.ts';
 import { runCommand } from '../../../platform/command.ts';
 import type { ProcessOperations } from '../../../platform/platform.ts';
@@ -101,10 +101,7 @@ async function run(
   });
   if (status !== 0) {
     const said = `${stderr.toString('utf8')}${stdout.toString('utf8')}`.trim().slice(0, 4096);
-    throw new ContainerdError(
-      'Unknown',
-      `${program.file} ${words.at(-1)} ended with ${status}: ${said || 'it said nothing'}`,
-    );
+    throw unknown(`${program.file} ${words.at(-1)} ended with ${status}: ${said || 'it said nothing'}`);
   }
   return stdout;
 }

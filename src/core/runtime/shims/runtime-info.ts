@@ -3,7 +3,7 @@ import { fromBinary, toBinary } from '@bufbuild/protobuf';
 import { AnySchema } from '@bufbuild/protobuf/wkt';
 import type { AnyValue } from '../../../base/any-value.ts';
 import { type Context, withTimeout } from '../../../base/context.ts';
-import { ContainerdError } from '../../../base/errors.ts';
+import { unknown } from '../../../base/errors.ts';
 import { limits } from '../../../base/limits.ts';
 import { childEnvironment } from '../../../platform/child-environment.ts';
 import { runCommand } from '../../../platform/command.ts';
@@ -38,7 +38,7 @@ export async function runtimeInfo(
   request: AnyValue,
 ): Promise<AnyValue> {
   const { runtimePath: name, options } = unpackAny(RuntimeRequestSchema, request);
-  if (name === '') throw new ContainerdError('Unknown', 'failed to resolve runtime path: no runtime name');
+  if (name === '') throw unknown('failed to resolve runtime path: no runtime name');
   const { file, args } = isBuiltIn(name) ? shim : { file: shimBinary(name, { beside }), args: [] };
   const words = [...args, '-info'];
   const { status, stdout, stderr } = await runCommand(processes, {
@@ -50,8 +50,7 @@ export async function runtimeInfo(
   });
   if (status !== 0) {
     const said = stderr.toString('utf8').trim().slice(0, 4096);
-    throw new ContainerdError(
-      'Unknown',
+    throw unknown(
       `failed to run [${[file, ...words].join(' ')}]: exit status ${status} (stderr: ${JSON.stringify(said)})`,
     );
   }
@@ -64,8 +63,6 @@ function readInfo(stdout: Uint8Array, name: string): ReturnType<typeof fromBinar
   try {
     return fromBinary(RuntimeInfoSchema, stdout);
   } catch (error) {
-    throw new ContainerdError('Unknown', `the shim of ${name} did not print a RuntimeInfo for -info`, {
-      cause: error,
-    });
+    throw unknown(`the shim of ${name} did not print a RuntimeInfo for -info`, error);
   }
 }

@@ -1,7 +1,7 @@
 /** From a runtime's name to the program that is its shim, by containerd's rule. */
 import { accessSync, constants, existsSync } from 'node:fs';
 import path from 'node:path';
-import { ContainerdError } from '../../../base/errors.ts';
+import { type ContainerdError, unknown } from '../../../base/errors.ts';
 
 /** The names that the shim of this house serves, shared by all of their containers. */
 const builtInRuntimes: ReadonlySet<string> = new Set(['io.containerd.runc.v2', 'io.containerd.gantry.v1']);
@@ -36,8 +36,7 @@ export function shimBinary(name: string, { beside }: { beside: string }): string
   );
 }
 
-const unresolved = (reason: string): ContainerdError =>
-  new ContainerdError('Unknown', `failed to resolve runtime path: ${reason}`);
+const unresolved = (reason: string): ContainerdError => unknown(`failed to resolve runtime path: ${reason}`);
 
 function isExecutable(file: string): boolean {
   try {

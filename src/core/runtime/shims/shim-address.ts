@@ -1,6 +1,6 @@
 /** Where a shim serves the task API, and how it says so: three dialects, by the age of the shim. */
 import { fromBinary } from '@bufbuild/protobuf';
-import { ContainerdError, unimplemented } from '../../../base/errors.ts';
+import { type ContainerdError, unimplemented, unknown } from '../../../base/errors.ts';
 import { BootstrapResultSchema } from '../../../wire/gen/containerd/runtime/bootstrap/v1/bootstrap_pb.js';
 
 /** Also the content of bootstrap.json. */
@@ -42,8 +42,4 @@ function read(answer: Uint8Array): ShimAddress {
 }
 
 const noAddress = (text: string, cause?: unknown): ContainerdError =>
-  new ContainerdError(
-    'Unknown',
-    `the shim answered ${JSON.stringify(text.slice(0, 200))}, which is no address`,
-    { cause },
-  );
+  unknown(`the shim answered ${JSON.stringify(text.slice(0, 200))}, which is no address`, cause);

@@ -12,7 +12,7 @@ import { toBinary } from '@bufbuild/protobuf';
 import { AnySchema } from '@bufbuild/protobuf/wkt';
 import type { AnyValue } from '../../../base/any-value.ts';
 import { forCleanup, type NamespacedContext } from '../../../base/context.ts';
-import { ContainerdError, dataLoss, failedPrecondition, hasCode, wrap } from '../../../base/errors.ts';
+import { dataLoss, failedPrecondition, hasCode, unknown, wrap } from '../../../base/errors.ts';
 import { parseIngestRef } from '../../../base/identifiers.ts';
 import { limits } from '../../../base/limits.ts';
 import type { Descriptor } from '../../../oci/descriptor.ts';
@@ -127,19 +127,13 @@ export async function prepareRestore(
   const given = checkpoint.annotations?.[restoreFromPath];
   if (given !== undefined) return given;
   if (checkpoint.mediaType !== mediaTypes.criuCheckpoint)
-    throw new ContainerdError(
-      'Unknown',
-      `unsupported checkpoint type ${JSON.stringify(checkpoint.mediaType)}`,
-    );
+    throw unknown(`unsupported checkpoint type ${JSON.stringify(checkpoint.mediaType)}`);
   const directory = join(workOf(bundle), 'restore');
   await mkdir(directory, { mode: 0o700 });
   try {
     await unpack({ content, platform }, ctx, checkpoint, directory);
   } catch (error) {
-    if (hasCode(error, 'NotFound'))
-      throw new ContainerdError('Unknown', `content digest ${checkpoint.digest}: not found`, {
-        cause: error,
-      });
+    if (hasCode(error, 'NotFound')) throw unknown(`content digest ${checkpoint.digest}: not found`, error);
     throw wrap(`unpack checkpoint ${checkpoint.digest}`, error);
   }
   return directory;
