@@ -4,8 +4,10 @@
  */
 import { create } from '@bufbuild/protobuf';
 import type { AnyValue } from '../base/any-value.ts';
+import type { Context } from '../base/context.ts';
 import { requireNamespace } from '../base/context.ts';
 import { type ContainerId, parseContainerId, parseExecId } from '../base/identifiers.ts';
+import { containerNotFound } from '../core/containers/container-store.ts';
 import type {
   ProcessEnd,
   ProcessIo,
@@ -68,13 +70,17 @@ const endToWire = (id: string, end: ProcessEnd): DeleteResponse =>
     exitedAt: timestampOrZero(end.exitedAt),
   });
 
-const targetOf = (request: { containerId: string; execId: string }): ProcessTarget => ({
-  containerId: idOf(request),
+const targetOf = (ctx: Context, request: { containerId: string; execId: string }): ProcessTarget => ({
+  containerId: idOf(ctx, request),
   ...(request.execId !== '' && { execId: lookup('process', parseExecId, request.execId) }),
 });
 
-const idOf = (request: { containerId: string }): ContainerId =>
-  lookup('container', parseContainerId, request.containerId);
+const idOf = (ctx: Context, request: { containerId: string }): ContainerId =>
+  lookup(
+    (id) => containerNotFound(requireNamespace(ctx).namespace, id),
+    parseContainerId,
+    request.containerId,
+  );
 
 const ioOf = ({ stdin, stdout, stderr, terminal }: ProcessIo): ProcessIo => ({
   stdin,
@@ -89,7 +95,7 @@ export function tasksService({ tasks, noteOptions }: TasksServiceDependencies): 
       const options = anyFromWire(request.options);
       if (options !== undefined) noteOptions?.(options);
       const { pid } = await tasks.create(requireNamespace(ctx), {
-        containerId: idOf(request),
+        containerId: idOf(ctx, request),
         rootfs: request.rootfs.map(mountFromWire),
         io: ioOf(request),
         checkpoint: request.checkpoint === undefined ? undefined : descriptorFromWire(request.checkpoint),
@@ -100,62 +106,62 @@ export function tasksService({ tasks, noteOptions }: TasksServiceDependencies): 
       });
       return { containerId: request.containerId, pid };
     },
-    start: (ctx, request) => tasks.start(requireNamespace(ctx), targetOf(request)),
+    start: (ctx, request) => tasks.start(requireNamespace(ctx), targetOf(ctx, request)),
     delete: async (ctx, request) => {
-      const end = await tasks.delete(requireNamespace(ctx), idOf(request));
+      const end = await tasks.delete(requireNamespace(ctx), idOf(ctx, request));
       return endToWire('', end);
     },
     deleteProcess: async (ctx, request) => {
       const execId = lookup('process', parseExecId, request.execId);
-      return endToWire(execId, await tasks.deleteProcess(requireNamespace(ctx), idOf(request), execId));
+      return endToWire(execId, await tasks.deleteProcess(requireNamespace(ctx), idOf(ctx, request), execId));
     },
     get: async (ctx, request) => ({
-      process: stateToWire(await tasks.state(requireNamespace(ctx), targetOf(request))),
+      process: stateToWire(await tasks.state(requireNamespace(ctx), targetOf(ctx, request))),
     }),
     list: async (ctx) => ({ tasks: (await tasks.list(requireNamespace(ctx))).map(stateToWire) }),
     kill: async (ctx, request) => {
       const { signal, all } = request;
-      await tasks.kill(requireNamespace(ctx), targetOf(request), signal, { all });
+      await tasks.kill(requireNamespace(ctx), targetOf(ctx, request), signal, { all });
       return {};
     },
     exec: async (ctx, request) => {
       const execId = parseExecId(request.execId);
       const spec = required(anyFromWire(request.spec), 'process spec');
-      await tasks.exec(requireNamespace(ctx), idOf(request), execId, spec, ioOf(request));
+      await tasks.exec(requireNamespace(ctx), idOf(ctx, request), execId, spec, ioOf(request));
       return {};
     },
     resizePty: async (ctx, request) => {
-      await tasks.resizePty(requireNamespace(ctx), targetOf(request), request.width, request.height);
+      await tasks.resizePty(requireNamespace(ctx), targetOf(ctx, request), request.width, request.height);
       return {};
     },
     closeIO: async (ctx, request) => {
-      const target = targetOf(request);
+      const target = targetOf(ctx, request);
       // Only stdin can be closed; a request that does not name it asks for nothing.
       if (request.stdin) await tasks.closeIo(requireNamespace(ctx), target);
       return {};
     },
     pause: async (ctx, request) => {
-      await tasks.pause(requireNamespace(ctx), idOf(request));
+      await tasks.pause(requireNamespace(ctx), idOf(ctx, request));
       return {};
     },
     resume: async (ctx, request) => {
-      await tasks.resume(requireNamespace(ctx), idOf(request));
+      await tasks.resume(requireNamespace(ctx), idOf(ctx, request));
       return {};
     },
     listPids: async (ctx, request) => ({
-      processes: (await tasks.pids(requireNamespace(ctx), idOf(request))).map(({ pid, info }) => ({
+      processes: (await tasks.pids(requireNamespace(ctx), idOf(ctx, request))).map(({ pid, info }) => ({
         pid,
         ...optionalAny('info', info),
       })),
     }),
     checkpoint: async (ctx, request) => {
       const options = anyFromWire(request.options);
-      const descriptors = await tasks.checkpoint(requireNamespace(ctx), idOf(request), options);
+      const descriptors = await tasks.checkpoint(requireNamespace(ctx), idOf(ctx, request), options);
       return { descriptors: descriptors.map(descriptorToWire) };
     },
     update: async (ctx, request) => {
       const resources = anyFromWire(request.resources);
-      await tasks.update(requireNamespace(ctx), idOf(request), resources, request.annotations);
+      await tasks.update(requireNamespace(ctx), idOf(ctx, request), resources, request.annotations);
       return {};
     },
     metrics: async (ctx, { filters }) => ({
@@ -166,7 +172,7 @@ export function tasksService({ tasks, noteOptions }: TasksServiceDependencies): 
       })),
     }),
     wait: async (ctx, request) => {
-      const end = await tasks.wait(requireNamespace(ctx), targetOf(request));
+      const end = await tasks.wait(requireNamespace(ctx), targetOf(ctx, request));
       return { exitStatus: end.exitStatus, exitedAt: timestampOrZero(end.exitedAt) };
     },
   });

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
 import { parseContainerId, parseNamespace } from '../../src/base/identifiers.ts';
+import { silentLogger } from '../../src/base/logger.ts';
 import { BundleStore } from '../../src/core/runtime/tasks/bundle.ts';
 import type { SavedContainer } from '../../src/oci/shim-state.ts';
 import { selectPlatform } from '../../src/platform/select.ts';
@@ -46,10 +47,10 @@ test('each state that the shim writes is what the daemon reads, also when the ne
   const home = mkdtempSync(path.join(tmpdir(), 'gantry-shim-state-'));
   t.after(() => rmSync(home, { recursive: true }));
   const store = new BundleStore(
-    { mounts },
+    { mounts, log: silentLogger },
     { root: path.join(home, 'root'), state: path.join(home, 'state') },
   );
-  const bundle = await store.create(parseNamespace('ns'), parseContainerId('c'), Buffer.from('{}'), {
+  const bundle = store.create(parseNamespace('ns'), parseContainerId('c'), Buffer.from('{}'), {
     shimPath: '',
   });
   assert.equal(await store.shimState(bundle), undefined);

@@ -4,7 +4,7 @@
  */
 import type { AnyValue } from '../../base/any-value.ts';
 import { background, type Context, type NamespacedContext, withNamespace } from '../../base/context.ts';
-import { ContainerdError, hasCode } from '../../base/errors.ts';
+import { absent, hasCode, taken } from '../../base/errors.ts';
 import type { ContainerId, ExecId } from '../../base/identifiers.ts';
 import { KeyedLock, raceSignal } from '../../base/keyed-lock.ts';
 import type { Logger } from '../../base/logger.ts';
@@ -95,7 +95,7 @@ export class ShimTaskManager implements TaskManager, AsyncDisposable {
       shimDirectory,
       tasks: this.#tasks,
       outstanding: calls,
-      bundles: new BundleStore(platform, { root, state }),
+      bundles: new BundleStore({ mounts: platform.mounts, log }, { root, state }),
       links: new ShimLinks(
         { platform, log, onLost: (link) => this.#onShimLost(link) },
         { baseDir: shimDirectory, program, daemon },
@@ -117,13 +117,14 @@ export class ShimTaskManager implements TaskManager, AsyncDisposable {
     await this.#dismissIdleShims();
     for (const task of this.#tasks) task.release();
     await this.#dependencies.links[Symbol.asyncDispose]();
+    await this.#dependencies.bundles[Symbol.asyncDispose]();
   }
 
   async create(ctx: NamespacedContext, request: CreateTask): Promise<{ pid: number }> {
     const key = taskKey(ctx.namespace, request.containerId);
     using turn = this.#creating.tryAcquire(key);
     if (turn === undefined || this.#tasks.get(ctx.namespace, request.containerId) !== undefined)
-      throw new ContainerdError('AlreadyExists', `task ${request.containerId}`);
+      throw taken(`task ${request.containerId}`);
     const { task, pid } = await createTask(this.#dependencies, ctx, request);
     this.#tasks.add(task);
     return { pid };
@@ -133,7 +134,7 @@ export class ShimTaskManager implements TaskManager, AsyncDisposable {
     ctx: NamespacedContext,
     { containerId, execId = '' as ExecId }: ProcessTarget,
   ): Promise<{ pid: number }> {
-    const task = this.#task(ctx, containerId);
+    const task = await this.#task(ctx, containerId);
     const { pid } = await this.#call(ctx, task, 'start', { id: containerId, execId });
     const started = identify(this.#dependencies.platform.processes, pid);
     if (started !== undefined) task.processes.set(execId, started);
@@ -142,7 +143,7 @@ export class ShimTaskManager implements TaskManager, AsyncDisposable {
 
   /** Goes on when the caller leaves: what the shim has begun cannot be taken back. */
   async delete(ctx: NamespacedContext, id: ContainerId): Promise<ProcessEnd> {
-    const task = this.#task(ctx, id);
+    const task = await this.#task(ctx, id);
     task.deletion ??= this.#delete(withNamespace(background(this.#log), ctx.namespace), task).finally(() => {
       task.deletion = undefined;
     });
@@ -151,14 +152,14 @@ export class ShimTaskManager implements TaskManager, AsyncDisposable {
   }
 
   async deleteProcess(ctx: NamespacedContext, id: ContainerId, execId: ExecId): Promise<ProcessEnd> {
-    return deleteProcess(this.#dependencies, ctx, this.#task(ctx, id), execId);
+    return deleteProcess(this.#dependencies, ctx, await this.#task(ctx, id), execId);
   }
 
   async state(
     ctx: NamespacedContext,
     { containerId, execId = '' as ExecId }: ProcessTarget,
   ): Promise<ProcessState> {
-    const task = this.#task(ctx, containerId);
+    const task = await this.#task(ctx, containerId);
     return stateOf(await this.#call(ctx, task, 'state', { id: containerId, execId }));
   }
 
@@ -183,7 +184,7 @@ export class ShimTaskManager implements TaskManager, AsyncDisposable {
     signal: number,
     { all }: { all: boolean },
   ): Promise<void> {
-    const task = this.#task(ctx, containerId);
+    const task = await this.#task(ctx, containerId);
     await this.#call(ctx, task, 'kill', { id: containerId, execId, signal, all });
     if (signal === SIGKILL) this.#watchEnd(task, execId);
   }
@@ -195,7 +196,7 @@ export class ShimTaskManager implements TaskManager, AsyncDisposable {
     spec: AnyValue,
     io: ProcessIo,
   ): Promise<void> {
-    await this.#call(ctx, this.#task(ctx, id), 'exec', { id, execId, ...io, spec: anyToWire(spec) });
+    await this.#call(ctx, await this.#task(ctx, id), 'exec', { id, execId, ...io, spec: anyToWire(spec) });
   }
 
   async resizePty(
@@ -204,7 +205,7 @@ export class ShimTaskManager implements TaskManager, AsyncDisposable {
     width: number,
     height: number,
   ): Promise<void> {
-    await this.#call(ctx, this.#task(ctx, containerId), 'resizePty', {
+    await this.#call(ctx, await this.#task(ctx, containerId), 'resizePty', {
       id: containerId,
       execId,
       width,
@@ -216,22 +217,26 @@ export class ShimTaskManager implements TaskManager, AsyncDisposable {
     ctx: NamespacedContext,
     { containerId, execId = '' as ExecId }: ProcessTarget,
   ): Promise<void> {
-    await this.#call(ctx, this.#task(ctx, containerId), 'closeIO', { id: containerId, execId, stdin: true });
+    await this.#call(ctx, await this.#task(ctx, containerId), 'closeIO', {
+      id: containerId,
+      execId,
+      stdin: true,
+    });
   }
 
   async pause(ctx: NamespacedContext, id: ContainerId): Promise<void> {
-    await this.#call(ctx, this.#task(ctx, id), 'pause', { id });
+    await this.#call(ctx, await this.#task(ctx, id), 'pause', { id });
   }
 
   async resume(ctx: NamespacedContext, id: ContainerId): Promise<void> {
-    await this.#call(ctx, this.#task(ctx, id), 'resume', { id });
+    await this.#call(ctx, await this.#task(ctx, id), 'resume', { id });
   }
 
   async pids(
     ctx: NamespacedContext,
     id: ContainerId,
   ): Promise<{ pid: number; info: AnyValue | undefined }[]> {
-    const { processes } = await this.#call(ctx, this.#task(ctx, id), 'pids', { id });
+    const { processes } = await this.#call(ctx, await this.#task(ctx, id), 'pids', { id });
     return processes.map(({ pid, info }) => ({ pid, info: anyFromWire(info) }));
   }
 
@@ -241,7 +246,7 @@ export class ShimTaskManager implements TaskManager, AsyncDisposable {
     resources: AnyValue | undefined,
     annotations: Readonly<Record<string, string>>,
   ): Promise<void> {
-    await this.#call(ctx, this.#task(ctx, id), 'update', {
+    await this.#call(ctx, await this.#task(ctx, id), 'update', {
       id,
       annotations: { ...annotations },
       ...(resources !== undefined && { resources: anyToWire(resources) }),
@@ -274,7 +279,7 @@ export class ShimTaskManager implements TaskManager, AsyncDisposable {
     ctx: NamespacedContext,
     { containerId, execId = '' as ExecId }: ProcessTarget,
   ): Promise<ProcessEnd> {
-    return this.#task(ctx, containerId).ended(ctx, execId);
+    return (await this.#task(ctx, containerId)).ended(ctx, execId);
   }
 
   /** Tasks of the namespace with a call that has passed its deadline, the oldest first. */
@@ -287,7 +292,7 @@ export class ShimTaskManager implements TaskManager, AsyncDisposable {
     id: ContainerId,
     options: AnyValue | undefined,
   ): Promise<Descriptor[]> {
-    const task = this.#task(ctx, id);
+    const task = await this.#task(ctx, id);
     const dump = async (path: string): Promise<void> => {
       await this.#call(ctx, task, 'checkpoint', {
         id,
@@ -304,11 +309,12 @@ export class ShimTaskManager implements TaskManager, AsyncDisposable {
     return [];
   }
 
-  /** Errors: NotFound. */
-  #task(ctx: NamespacedContext, id: ContainerId): Task {
+  /** Errors: NotFound, in containerd's words, which tell a container without a task from one that is not there. */
+  async #task(ctx: NamespacedContext, id: ContainerId): Promise<Task> {
     const task = this.#tasks.get(ctx.namespace, id);
-    if (task === undefined) throw new ContainerdError('NotFound', `task ${id} not found`);
-    return task;
+    if (task !== undefined) return task;
+    await this.#dependencies.containers.get(ctx, id);
+    throw absent(`task ${id} not found`);
   }
 
   get #call(): TaskCalls['call'] {

@@ -60,7 +60,7 @@ export async function cleanUpAfterShim(
   killLeftBehind({ processes: platform.processes, log }, bundle, daemon);
   end = exits.exitOf(bundle.namespace, bundle.id, '') ?? end;
   if (keepBundle) platform.mounts.unmountAll(bundle.path, { lazy: true });
-  else await bundles.remove(bundle);
+  else bundles.remove(bundle);
   if (announce) await announceEnd(deps, withNamespace(ctx, bundle.namespace), bundle, end);
   return end;
 }

@@ -65,7 +65,9 @@ export async function programOf(
   bundle: Bundle,
 ): Promise<ShimProgram> {
   const { shimPath } = await bundles.runtime(bundle);
-  return shimPath === '' ? links.programAt(await bundles.address(bundle)) : { file: shimPath, args: [] };
+  if (shimPath !== '') return { file: shimPath, args: [] };
+  // Whatever was saved there: it is to be cleaned up.
+  return links.programAt(await bundles.address(bundle).catch(() => undefined));
 }
 
 /** A task on its shim, which does not know it yet. Errors: Unavailable; what the foreign shim said. No process is left. */
@@ -87,7 +89,7 @@ export async function taskOnShim(
   // At once: a link that nobody holds goes with its shim, which may be leaving just now. The first call connects.
   const task = new Task({ bundle, link, resources: new DisposableStack() });
   try {
-    await deps.bundles.saveAddress(bundle, link.address);
+    deps.bundles.saveAddress(bundle, link.address);
     return task;
   } catch (error) {
     task.release();
@@ -124,7 +126,7 @@ async function taskAt(
   address: ShimAddress,
   shimLog?: Disposable,
 ): Promise<Task> {
-  await bundles.saveAddress(bundle, address);
+  bundles.saveAddress(bundle, address);
   const link = links.at(address);
   const resources = new DisposableStack();
   const task = new Task({ bundle, link, resources });

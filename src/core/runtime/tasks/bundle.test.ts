@@ -3,6 +3,7 @@ import {
   existsSync,
   lstatSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
   readlinkSync,
   symlinkSync,
@@ -13,6 +14,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { parseContainerId, parseNamespace } from '../../../base/identifiers.ts';
+import { silentLogger } from '../../../base/logger.ts';
 import { selectPlatform } from '../../../platform/select.ts';
 import { needsRoot } from '../../../testing/needs-root.ts';
 import { BundleStore } from './bundle.ts';
@@ -27,18 +29,20 @@ async function makeStore(t: TestContext) {
   const directory = await mkdtemp(join(tmpdir(), 'gantry-bundle-'));
   const [root, state] = [join(directory, 'root'), join(directory, 'state')];
   for (const path of [root, state]) mkdirSync(path, { mode: 0o711 });
+  const store = new BundleStore({ mounts: platform.mounts, log: silentLogger }, { root, state });
   t.after(async () => {
+    await store[Symbol.asyncDispose]();
     platform.mounts.unmountAll(directory, { lazy: true });
     await rm(directory, { recursive: true });
   });
-  return { platform, directory, root, state, store: new BundleStore(platform, { root, state }) };
+  return { platform, directory, root, state, store };
 }
 
 const modeOf = (path: string): number => lstatSync(path).mode & 0o7777;
 
 void test('the layout that shims rely on, closed to others', async (t) => {
   const { store, root, state } = await makeStore(t);
-  const bundle = await store.create(namespace, id, spec, { shimPath: '/opt/shim' });
+  const bundle = store.create(namespace, id, spec, { shimPath: '/opt/shim' });
   assert.equal(bundle.path, join(state, namespace, id));
   assert.equal(modeOf(bundle.path), 0o700);
   assert.equal(modeOf(join(bundle.path, 'rootfs')), 0o711);
@@ -47,13 +51,13 @@ void test('the layout that shims rely on, closed to others', async (t) => {
   assert.deepEqual(await store.runtime(bundle), { shimPath: '/opt/shim' });
   assert.equal(await store.address(bundle), undefined);
   const address = { version: 3, address: 'unix:///s', protocol: 'ttrpc' };
-  await store.saveAddress(bundle, address);
+  store.saveAddress(bundle, address);
   assert.deepEqual(await store.address(bundle), address);
-  await assert.rejects(store.create(namespace, id, spec, builtIn), { code: 'AlreadyExists' });
+  assert.throws(() => store.create(namespace, id, spec, builtIn), { code: 'AlreadyExists' });
   assert.deepEqual(await store.address(bundle), address, 'the second create touched the first');
-  await store.remove(bundle);
+  store.remove(bundle);
   assert.ok(!existsSync(bundle.path) && !existsSync(join(root, namespace, id)));
-  await store.remove(bundle);
+  store.remove(bundle);
 });
 
 void test('a user namespace: its root may enter', { skip: needsRoot('it gives files away') }, async (t) => {
@@ -61,14 +65,14 @@ void test('a user namespace: its root may enter', { skip: needsRoot('it gives fi
   const mapped = Buffer.from(
     JSON.stringify({ linux: { gidMappings: [{ containerID: 0, hostID: 4242, size: 10 }] } }),
   );
-  const { path } = await store.create(namespace, id, mapped, builtIn);
+  const { path } = store.create(namespace, id, mapped, builtIn);
   assert.equal(modeOf(path), 0o710);
   assert.deepEqual([lstatSync(path).uid, lstatSync(path).gid], [0, 4242]);
 });
 
 void test('the address of a shim that containerd 1.6 left', async (t) => {
   const { store } = await makeStore(t);
-  const bundle = await store.create(namespace, id, spec, builtIn);
+  const bundle = store.create(namespace, id, spec, builtIn);
   writeFileSync(join(bundle.path, 'address'), 'unix:///run/containerd/s/old');
   assert.deepEqual(await store.address(bundle), {
     version: 2,
@@ -84,12 +88,13 @@ void test('removal unmounts before it removes, and follows no link', {
   const data = join(directory, 'data');
   mkdirSync(data);
   writeFileSync(join(data, 'precious'), 'x');
-  const bundle = await store.create(namespace, id, spec, builtIn);
+  const bundle = store.create(namespace, id, spec, builtIn);
   const mount = { type: 'bind', source: data, target: '', options: ['bind'] };
   platform.mounts.mount(mount, join(bundle.path, 'rootfs'));
   symlinkSync(data, join(bundle.path, 'link'));
-  await store.remove(bundle);
+  store.remove(bundle);
   assert.ok(!existsSync(bundle.path));
+  await store[Symbol.asyncDispose]();
   assert.equal(readFileSync(join(data, 'precious'), 'utf8'), 'x');
 });
 
@@ -100,7 +105,7 @@ void test('what a crash left goes, mounted or not; bundles stay', {
   const data = join(directory, 'data');
   mkdirSync(data);
   writeFileSync(join(data, 'precious'), 'x');
-  const kept = await store.create(namespace, id, spec, builtIn);
+  const kept = store.create(namespace, id, spec, builtIn);
   const halfRemoved = join(state, namespace, '.two.removed');
   mkdirSync(join(halfRemoved, 'rootfs'), { recursive: true });
   platform.mounts.mount(
@@ -113,4 +118,62 @@ void test('what a crash left goes, mounted or not; bundles stay', {
   assert.ok(!existsSync(halfRemoved) && !existsSync(orphan));
   assert.ok(existsSync(join(root, namespace, id)));
   assert.equal(readFileSync(join(data, 'precious'), 'utf8'), 'x');
+});
+
+void test('the name is free at once, and what had it goes by and by', async (t) => {
+  const { store, root, state } = await makeStore(t);
+  for (let round = 0; round < 3; round += 1) {
+    const bundle = store.create(namespace, id, spec, builtIn);
+    writeFileSync(join(root, namespace, id, 'dump'), 'x');
+    store.remove(bundle);
+  }
+  const kept = store.create(namespace, id, spec, builtIn);
+  assert.deepEqual(readdirSync(join(kept.path, 'work')), []);
+  await store[Symbol.asyncDispose]();
+  for (const directory of [root, state]) assert.deepEqual(readdirSync(join(directory, namespace)), [id]);
+  assert.deepEqual(await store.list(), [kept]);
+});
+
+void test('what was mounted while the bundle was removed is let go of and stays whole', {
+  skip: needsRoot('it mounts'),
+}, async (t) => {
+  const { platform, directory, root, state } = await makeStore(t);
+  const data = join(directory, 'data');
+  mkdirSync(data);
+  writeFileSync(join(data, 'precious'), 'x');
+  const { mounts } = platform;
+  let calls = 0;
+  const store = new BundleStore(
+    {
+      log: silentLogger,
+      mounts: {
+        unmountAll: (target, options) => {
+          mounts.unmountAll(target, options);
+          calls += 1;
+          if (calls === 1)
+            mounts.mount(
+              { type: 'bind', source: data, target: '', options: ['bind'] },
+              join(target, 'rootfs'),
+            );
+        },
+      },
+    },
+    { root, state },
+  );
+  store.remove(store.create(namespace, id, spec, builtIn));
+  await store[Symbol.asyncDispose]();
+  assert.equal(readFileSync(join(data, 'precious'), 'utf8'), 'x');
+  assert.deepEqual(readdirSync(join(state, namespace)), []);
+});
+
+void test('a saved address that is none is refused', async (t) => {
+  const { store } = await makeStore(t);
+  const bundle = store.create(namespace, id, spec, builtIn);
+  writeFileSync(
+    join(bundle.path, 'bootstrap.json'),
+    '{"version":9,"address":"unix:///s","protocol":"ttrpc"}',
+  );
+  await assert.rejects(store.address(bundle), { code: 'Unimplemented' });
+  writeFileSync(join(bundle.path, 'bootstrap.json'), '{"address":7}');
+  await assert.rejects(store.address(bundle), { code: 'Unknown' });
 });

@@ -7,6 +7,7 @@ import { fromBinary } from '@bufbuild/protobuf';
 import { AnySchema } from '@bufbuild/protobuf/wkt';
 import { type Digest, parseDigest } from '../../../base/digest.ts';
 import { parseContainerId, parseIngestRef } from '../../../base/identifiers.ts';
+import { silentLogger } from '../../../base/logger.ts';
 import { instantOfNs } from '../../../base/time.ts';
 import type { Descriptor } from '../../../oci/descriptor.ts';
 import { mediaTypes } from '../../../oci/media-types.ts';
@@ -46,11 +47,15 @@ describe('checkpoints in the content store, as root', { skip }, () => {
     const platform = await selectPlatform();
     deps = { content: fixture.store.content, platform };
     const { directory } = fixture;
-    bundles = new BundleStore(platform, { root: join(directory, 'root'), state: join(directory, 'state') });
+    const { mounts } = platform;
+    bundles = new BundleStore(
+      { mounts, log: silentLogger },
+      { root: join(directory, 'root'), state: join(directory, 'state') },
+    );
   });
   after(() => fixture[Symbol.asyncDispose]());
 
-  const newBundle = (): Promise<Bundle> => {
+  const newBundle = (): Bundle => {
     made += 1;
     return bundles.create(fixture.ctx.namespace, parseContainerId(`c${made}`), spec.value, { shimPath: '' });
   };
@@ -68,7 +73,7 @@ describe('checkpoints in the content store, as root', { skip }, () => {
   const restore = async (
     checkpoint: Descriptor | undefined,
   ): Promise<{ bundle: Bundle; directory: string }> => {
-    const bundle = await newBundle();
+    const bundle = newBundle();
     return {
       bundle,
       directory: await prepareRestore(deps, fixture.ctx, bundle, { checkpoint, options: undefined }),
@@ -76,7 +81,7 @@ describe('checkpoints in the content store, as root', { skip }, () => {
   };
 
   test('what comes out is what went in, and nothing is left beside', async () => {
-    const bundle = await newBundle();
+    const bundle = newBundle();
     let dumped: TreeEntry[] = [];
     const watched = async (directory: string): Promise<void> => {
       await dump(directory);
@@ -104,7 +109,7 @@ describe('checkpoints in the content store, as root', { skip }, () => {
   });
 
   test('the same spec twice is one blob, and no error', async () => {
-    const bundle = await newBundle();
+    const bundle = newBundle();
     const empty = async (): Promise<void> => {};
     const first = await saveCheckpoint(deps, fixture.ctx, { bundle, spec, dump: empty });
     assert.deepEqual(await saveCheckpoint(deps, fixture.ctx, { bundle, spec, dump: empty }), first);
@@ -112,7 +117,7 @@ describe('checkpoints in the content store, as root', { skip }, () => {
   });
 
   test('a dump that fails leaves nothing', async () => {
-    const bundle = await newBundle();
+    const bundle = newBundle();
     const fails = async (directory: string): Promise<void> => {
       await dump(directory);
       throw new Error('criu failed');
@@ -126,7 +131,7 @@ describe('checkpoints in the content store, as root', { skip }, () => {
   });
 
   test('a path in the options, or in the descriptor, is taken as it is', async () => {
-    const bundle = await newBundle();
+    const bundle = newBundle();
     const options = packAny(OptionsSchema, { criuImagePath: '/dump' });
     const checkpoint = { mediaType: 'any', digest: digestOf('a'), sizeBytes: 1 };
     assert.equal(await prepareRestore(deps, fixture.ctx, bundle, { checkpoint, options }), '/dump');
@@ -175,7 +180,7 @@ describe('checkpoints in the content store, as root', { skip }, () => {
   });
 
   test('what is cut, compressed or absent is refused', async () => {
-    const bundle = await newBundle();
+    const bundle = newBundle();
     const cut = await archive({ path: 'file', text: 'x', sizeBytes: 100_000 });
     await assert.rejects(restore(cut), { code: 'InvalidArgument' });
     const absent = { mediaType: mediaTypes.criuCheckpoint, digest: digestOf('b'), sizeBytes: 1 };

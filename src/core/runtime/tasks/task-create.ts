@@ -62,7 +62,7 @@ async function create(
 
   const spec = container.spec;
   if (spec === undefined) throw failedPrecondition(`container ${request.containerId} has no spec`);
-  const bundle = await deps.bundles.create(ctx.namespace, request.containerId, spec.value, runtime);
+  const bundle = deps.bundles.create(ctx.namespace, request.containerId, spec.value, runtime);
   undo.defer(() => deps.bundles.remove(bundle));
 
   const options = request.options ?? container.runtime.options;

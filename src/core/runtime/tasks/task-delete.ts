@@ -23,7 +23,7 @@ export async function deleteTask(
 ): Promise<ProcessEnd> {
   const end = await deleteInShim(deps, ctx, task);
   await dismiss(deps, ctx, task);
-  await deps.bundles.remove(task.bundle);
+  deps.bundles.remove(task.bundle);
   return end;
 }
 
@@ -65,7 +65,10 @@ export async function deleteProcess(
   }
 }
 
-/** The shim ends when it holds nothing any more, at once or after its grace. */
+/**
+ * The shim ends when it holds nothing any more, at once or after its grace. A foreign one is waited for, as containerd
+ * does it; one of ours knows by itself, and goes on serving the others.
+ */
 export async function dismiss(
   { links, deadlines }: TaskDeleteDependencies,
   ctx: NamespacedContext,
@@ -74,13 +77,10 @@ export async function dismiss(
   const { link, bundle } = task;
   const { id, namespace } = bundle;
   task.release();
-  const connection = link.current;
-  if (connection !== undefined)
-    try {
-      await connection.call('shutdown', { id }, { namespace, timeoutMs: deadlines.ms('shim.shutdown') });
-    } catch (error) {
-      if (!hasCode(error, 'Unavailable'))
-        ctx.log.warn({ error, id, namespace }, 'the shim does not shut down');
-    }
+  const timeoutMs = deadlines.ms('shim.shutdown');
+  const leaving = link.current?.call('shutdown', { id }, { namespace, timeoutMs }).catch((error: unknown) => {
+    if (!hasCode(error, 'Unavailable')) ctx.log.warn({ error, id, namespace }, 'the shim does not shut down');
+  });
+  if (!link.isGantry) await leaving;
   if (!link.isGantry && link.holders.size === 0) await links.drop(link);
 }
