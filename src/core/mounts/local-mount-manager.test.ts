@@ -326,7 +326,7 @@ void describe('mount manager', { skip: needsRoot }, () => {
       runtime: { name: 'runc', options: undefined },
       spec: { typeUrl: 's', value: new Uint8Array() },
       snapshotter: '',
-      snapshotKey: '' as never,
+      snapshotKey: '',
       extensions: {},
       sandbox: '',
     });
