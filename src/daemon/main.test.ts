@@ -200,12 +200,12 @@ describe('signals', () => {
       assert.equal(existsSync(socket()), false);
     });
 
-  it('SIGHUP and SIGPIPE do nothing', async () => {
+  it('SIGHUP reads the settings again, SIGPIPE does nothing', async () => {
     await using daemon = new GantrydProcess(flags());
     await daemon.logged(ready);
     daemon.signal('SIGHUP');
     daemon.signal('SIGPIPE');
-    await daemon.logged('SIGHUP ignored');
+    await daemon.logged('configuration reloaded');
     assert.ok(await answersVersion(socket()));
   });
 

@@ -51,7 +51,8 @@ export async function startRegistry(
   return { host, reference: (tag) => `${host}/sample/${tag}:latest`, [Symbol.asyncDispose]: stop };
 }
 
-function freePort(): Promise<number> {
+/** A TCP port of loopback that was free a moment ago. */
+export function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const probe = createServer();
     probe.once('error', reject);
