@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { rejectsWith } from '../testing/assertions.ts';
 import { Containers } from '../wire/gen/containerd/services/containers/v1/containers_pb.js';
-import { all, bytes, inside, ServiceFixture } from './service-fixture.suite.ts';
+import { all, bytes, inside, ServiceFixture } from './service.fixture.ts';
 
 test('containers', async () => {
   await using services = await ServiceFixture.make();

@@ -5,7 +5,7 @@ import { digestOf } from '../base/digest.ts';
 import { ContainerdError } from '../base/errors.ts';
 import { rejectsWith } from '../testing/assertions.ts';
 import { Content, WriteAction } from '../wire/gen/containerd/services/content/v1/content_pb.js';
-import { absent, all, bytes, hello, inside, ServiceFixture, stream } from './service-fixture.suite.ts';
+import { absent, all, bytes, hello, inside, ServiceFixture, stream } from './service.fixture.ts';
 
 describe('content', () => {
   let services: ServiceFixture;

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { rejectsWith } from '../testing/assertions.ts';
 import { Diff } from '../wire/gen/containerd/services/diff/v1/diff_pb.js';
-import { hello, inside, ServiceFixture } from './service-fixture.suite.ts';
+import { hello, inside, ServiceFixture } from './service.fixture.ts';
 
 test('diff: the first differ that takes it', async () => {
   await using services = await ServiceFixture.make();

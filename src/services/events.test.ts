@@ -9,7 +9,7 @@ import { Events as TtrpcEvents } from '../wire/gen/containerd/services/ttrpc/eve
 import { connectTtrpc } from '../wire/ttrpc/client.ts';
 import { TtrpcServer } from '../wire/ttrpc/server.ts';
 import { UnixListener } from '../wire/unix-listener.ts';
-import { inside, ServiceFixture, sockets } from './service-fixture.suite.ts';
+import { inside, ServiceFixture, sockets } from './service.fixture.ts';
 import { ttrpcEventsService } from './ttrpc-events.ts';
 
 test('events, over gRPC and from shims over ttrpc', async () => {

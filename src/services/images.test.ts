@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { rejectsWith } from '../testing/assertions.ts';
 import { Images } from '../wire/gen/containerd/services/images/v1/images_pb.js';
-import { absent, hello, inside, ServiceFixture } from './service-fixture.suite.ts';
+import { absent, hello, inside, ServiceFixture } from './service.fixture.ts';
 
 test('images', async () => {
   await using services = await ServiceFixture.make();

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import type { PluginRecord } from '../core/plugins/graph.ts';
 import { rejectsWith } from '../testing/assertions.ts';
 import { Introspection } from '../wire/gen/containerd/services/introspection/v1/introspection_pb.js';
-import { bytes, plugins, ServiceFixture } from './service-fixture.suite.ts';
+import { bytes, plugins, ServiceFixture } from './service.fixture.ts';
 
 test('introspection', async () => {
   await using services = await ServiceFixture.make();

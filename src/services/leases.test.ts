@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { rejectsWith } from '../testing/assertions.ts';
 import { Leases } from '../wire/gen/containerd/services/leases/v1/leases_pb.js';
-import { hello, inside, ServiceFixture } from './service-fixture.suite.ts';
+import { hello, inside, ServiceFixture } from './service.fixture.ts';
 
 test('leases', async () => {
   await using services = await ServiceFixture.make();

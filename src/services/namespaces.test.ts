@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { rejectsWith } from '../testing/assertions.ts';
 import { Namespaces } from '../wire/gen/containerd/services/namespaces/v1/namespace_pb.js';
-import { ServiceFixture } from './service-fixture.suite.ts';
+import { ServiceFixture } from './service.fixture.ts';
 
 test('namespaces', async () => {
   await using services = await ServiceFixture.make();

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { rejectsWith } from '../testing/assertions.ts';
 import { Store } from '../wire/gen/containerd/services/sandbox/v1/sandbox_pb.js';
-import { inside, ServiceFixture } from './service-fixture.suite.ts';
+import { inside, ServiceFixture } from './service.fixture.ts';
 
 test('sandbox records', async () => {
   await using services = await ServiceFixture.make();

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { rejectsWith } from '../testing/assertions.ts';
 import { Kind, Snapshots } from '../wire/gen/containerd/services/snapshots/v1/snapshots_pb.js';
-import { all, inside, ServiceFixture } from './service-fixture.suite.ts';
+import { all, inside, ServiceFixture } from './service.fixture.ts';
 
 test('snapshots', async () => {
   await using services = await ServiceFixture.make();

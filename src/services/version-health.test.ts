@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { rejectsWith } from '../testing/assertions.ts';
 import { Version } from '../wire/gen/containerd/services/version/v1/version_pb.js';
 import { Health, HealthCheckResponse_ServingStatus } from '../wire/gen/grpc/health/v1/health_pb.js';
-import { ServiceFixture } from './service-fixture.suite.ts';
+import { ServiceFixture } from './service.fixture.ts';
 
 test('version and health', async () => {
   await using services = await ServiceFixture.make();

@@ -21,7 +21,7 @@ import { TestRegistry } from '../../src/testing/registry/test-registry.ts';
 import { StoreHost } from '../../src/testing/store-host.ts';
 import { attempt } from '../support/run.ts';
 
-const story = fileURLToPath(new URL('../../src/testing/power-loss/story.suite.ts', import.meta.url));
+const story = fileURLToPath(new URL('../../src/testing/power-loss/story.worker.ts', import.meta.url));
 const seed = Number(process.env['GANTRY_SEED'] ?? Math.trunc(Math.random() * 2 ** 31));
 
 /** mulberry32: small, and the same everywhere. */

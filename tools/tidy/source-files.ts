@@ -64,7 +64,8 @@ export const sourceFiles: readonly SourceFile[] = globSync(
 
 /** Tests, suites, benches and their fixtures may do what the product may not. */
 export const isTestFile = (file: string): boolean =>
-  /\.(?:test|suite|bench|fuzz)\.ts$/.test(file) || /^(?:src\/testing|test|bench|tools|examples)\//.test(file);
+  /\.(?:test|suite|fixture|worker|bench|fuzz)\.ts$/.test(file) ||
+  /^(?:src\/testing|test|bench|tools|examples)\//.test(file);
 
 /** `src/core/content/local-store.ts` is of layer `core`; undefined outside src. */
 export const layerOf = (file: string): string | undefined => /^src\/([^/]+)\//.exec(file)?.[1];

@@ -55,6 +55,22 @@ test('file names are kebab-case', () => {
   );
 });
 
+const kinds = ['test', 'suite', 'fixture', 'worker', 'bench', 'fuzz'];
+
+test('the ending of a name says what a file is for', () => {
+  report(
+    sourceFiles.flatMap(({ file, text }) => {
+      const kind = /\.([a-z-]+)\.ts$/.exec(file)?.[1];
+      if (kind === undefined) return [];
+      if (!kinds.includes(kind))
+        return [`${file}: endings are ${kinds.map((one) => `.${one}.ts`).join(', ')}`];
+      return kind === 'suite' && !/^\s*(?:void )?(?:test|it|describe)\(/m.test(text)
+        ? [`${file}: a suite holds the tests of a contract: call what tests stand on .fixture.ts`]
+        : [];
+    }),
+  );
+});
+
 test('tests do not sleep', () => {
   report(
     sourceFiles

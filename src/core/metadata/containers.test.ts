@@ -6,7 +6,7 @@ import {
   ContainerCreateSchema,
   ContainerUpdateSchema,
 } from '../../wire/gen/containerd/events/container_pb.js';
-import { lastEvent, newContainer, spec } from './samples.suite.ts';
+import { lastEvent, newContainer, spec } from './samples.fixture.ts';
 import { StoreFixture } from './store-fixture.suite.ts';
 
 describe('containers', () => {

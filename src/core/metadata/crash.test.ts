@@ -10,7 +10,7 @@ import { parseImageName, parseSnapshotKey } from '../../base/identifiers.ts';
 import { readContent } from '../content/content-store.suite.ts';
 import { crashBytes, StoreFixture } from './store-fixture.suite.ts';
 
-const writer = fileURLToPath(new URL('crash-writer.suite.ts', import.meta.url));
+const writer = fileURLToPath(new URL('crash-writer.worker.ts', import.meta.url));
 
 /** Runs the writer until it has acknowledged `count` things, then kills it. Everything it said comes back. */
 async function acknowledgedUntilKilled(directory: string, prefix: string, count: number): Promise<string[]> {

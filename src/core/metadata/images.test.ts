@@ -8,7 +8,7 @@ import { rejectsWith } from '../../testing/assertions.ts';
 import { ImageUpdateSchema } from '../../wire/gen/containerd/events/image_pb.js';
 import { putContent } from '../content/content-store.suite.ts';
 import { defaultGcThresholds, GcScheduler } from '../gc/scheduler.ts';
-import { digest, lastEvent, newImage } from './samples.suite.ts';
+import { digest, lastEvent, newImage } from './samples.fixture.ts';
 import { StoreFixture } from './store-fixture.suite.ts';
 
 describe('images', () => {

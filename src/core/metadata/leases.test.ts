@@ -3,7 +3,7 @@ import { describe, test } from 'node:test';
 import { type ErrorCode } from '../../base/errors.ts';
 import { parseLeaseId } from '../../base/identifiers.ts';
 import { rejectsWith } from '../../testing/assertions.ts';
-import { digest } from './samples.suite.ts';
+import { digest } from './samples.fixture.ts';
 import { StoreFixture } from './store-fixture.suite.ts';
 
 describe('leases', () => {

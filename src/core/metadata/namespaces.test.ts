@@ -12,7 +12,7 @@ import {
 } from '../../base/identifiers.ts';
 import { rejectsWith } from '../../testing/assertions.ts';
 import { putContent } from '../content/content-store.suite.ts';
-import { newContainer, newImage } from './samples.suite.ts';
+import { newContainer, newImage } from './samples.fixture.ts';
 import { StoreFixture } from './store-fixture.suite.ts';
 
 describe('namespaces', () => {

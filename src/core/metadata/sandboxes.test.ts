@@ -3,7 +3,7 @@ import { describe, test } from 'node:test';
 import { parseSandboxId } from '../../base/identifiers.ts';
 import { rejectsWith } from '../../testing/assertions.ts';
 import { type NewSandbox } from '../sandboxes/sandbox-store.ts';
-import { spec } from './samples.suite.ts';
+import { spec } from './samples.fixture.ts';
 import { StoreFixture } from './store-fixture.suite.ts';
 
 describe('sandboxes', () => {

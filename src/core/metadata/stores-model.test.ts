@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import * as fc from 'fast-check';
 import { parseImageName, parseLeaseId } from '../../base/identifiers.ts';
 import { rejectsWith } from '../../testing/assertions.ts';
-import { newImage } from './samples.suite.ts';
+import { newImage } from './samples.fixture.ts';
 import { StoreFixture } from './store-fixture.suite.ts';
 
 test('images, leases and labels answer as plain maps would, whatever the order of calls', async () => {

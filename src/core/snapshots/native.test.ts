@@ -8,7 +8,7 @@ import { silentLogger } from '../../base/logger.ts';
 import { instantOfNs } from '../../base/time.ts';
 import { selectPlatform } from '../../platform/select.ts';
 import { diffTrees, readTree } from '../../testing/tree.ts';
-import { makeBackend } from './backend-fixture.suite.ts';
+import { makeBackend } from './backend.fixture.ts';
 import { NativeSnapshotter } from './native.ts';
 import { snapshotterSuite } from './snapshotter.suite.ts';
 

@@ -10,7 +10,7 @@ import { instantOfNs } from '../../base/time.ts';
 import { selectPlatform } from '../../platform/select.ts';
 import { withTempMount } from '../../platform/temp-mount.ts';
 import { SkipPlugin } from '../plugins/plugin.ts';
-import { makeBackend } from './backend-fixture.suite.ts';
+import { makeBackend } from './backend.fixture.ts';
 import { OverlayfsSnapshotter } from './overlayfs.ts';
 import { snapshotterSuite } from './snapshotter.suite.ts';
 

@@ -151,7 +151,7 @@ describe('files of Linux', { skip }, () => {
     writeFileSync(join(at('jail'), 'inside'), '');
     // The pool inherits the context of whoever starts it: here the main thread does, as in the daemon.
     await readdir('/');
-    const worker = new Worker(new URL('./files.test-worker.ts', import.meta.url), { workerData: at('jail') });
+    const worker = new Worker(new URL('./files.worker.ts', import.meta.url), { workerData: at('jail') });
     const seen = await new Promise((resolve, reject) => {
       worker.once('message', resolve);
       worker.once('error', reject);

@@ -283,7 +283,7 @@ describe('children', () => {
   });
 
   test('children are waited for in a worker thread too, where no signal arrives', async () => {
-    const worker = new Worker(new URL('./processes.test-worker.ts', import.meta.url));
+    const worker = new Worker(new URL('./processes.worker.ts', import.meta.url));
     const message = await new Promise((resolve, reject) => {
       worker.once('message', resolve);
       worker.once('error', reject);

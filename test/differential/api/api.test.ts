@@ -3,17 +3,17 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { type Daemon, startGantry, startPeer } from '../../support/daemon.ts';
 import { type ApiCall, compareCalls } from './api-harness.ts';
-import { containerCalls } from './containers.suite.ts';
-import { contentCalls } from './content.suite.ts';
-import { contentWriteCalls } from './content-write.suite.ts';
-import { eventCalls } from './events.suite.ts';
-import { imageCalls } from './images.suite.ts';
-import { introspectionCalls } from './introspection.suite.ts';
-import { leaseCalls } from './leases.suite.ts';
-import { namespaceCalls } from './namespaces.suite.ts';
-import { runningTaskCalls } from './running-task.suite.ts';
-import { sandboxCalls } from './sandboxes.suite.ts';
-import { snapshotCalls } from './snapshots.suite.ts';
+import { containerCalls } from './containers-calls.ts';
+import { contentCalls } from './content-calls.ts';
+import { contentWriteCalls } from './content-write-calls.ts';
+import { eventCalls } from './events-calls.ts';
+import { imageCalls } from './images-calls.ts';
+import { introspectionCalls } from './introspection-calls.ts';
+import { leaseCalls } from './leases-calls.ts';
+import { namespaceCalls } from './namespaces-calls.ts';
+import { runningTaskCalls } from './running-task-calls.ts';
+import { sandboxCalls } from './sandboxes-calls.ts';
+import { snapshotCalls } from './snapshots-calls.ts';
 import { taskCalls } from './tasks.suite.ts';
 
 const suites: Readonly<Record<string, readonly ApiCall[]>> = {

@@ -2,7 +2,7 @@
  * The process whose power is cut: it lives through everything that a store promises to keep, and says on standard output
  * what it is about to do to a thing (`begin`) and what has been acknowledged (`there`, `gone`).
  *
- *     node story.suite.ts DIRECTORY REGISTRY [unsafe]
+ *     node story.worker.ts DIRECTORY REGISTRY [unsafe]
  */
 import { writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
