@@ -5,7 +5,7 @@ import { ContainerdError, unimplemented } from '../base/errors.ts';
 import { silentLogger } from '../base/logger.ts';
 import type { Differ } from '../core/diff/differ.ts';
 import { Exchange } from '../core/events/exchange.ts';
-import { StoreFixture } from '../core/metadata/store-fixture.suite.ts';
+import { StoreFixture } from '../core/metadata/store.fixture.ts';
 import type { PluginRecord } from '../core/plugins/graph.ts';
 import { connectGrpc } from '../wire/grpc/client.ts';
 import { GrpcServer } from '../wire/grpc/server.ts';

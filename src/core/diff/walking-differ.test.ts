@@ -26,7 +26,7 @@ import type { Platform } from '../../platform/platform.ts';
 import { selectPlatform } from '../../platform/select.ts';
 import { withTempMount } from '../../platform/temp-mount.ts';
 import { diffTrees, readTree } from '../../testing/tree.ts';
-import { StoreFixture } from '../metadata/store-fixture.suite.ts';
+import { StoreFixture } from '../metadata/store.fixture.ts';
 import { copyTree } from '../snapshots/copy-tree.ts';
 import { ociLayer, ociLayerGzip, ociLayerZstd } from './layer-media-type.ts';
 import type { TarEntry } from './tar-entry.ts';

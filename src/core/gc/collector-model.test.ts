@@ -19,7 +19,7 @@ import {
 import type { Labels } from '../../base/labels.ts';
 import { putContent } from '../content/content-store.suite.ts';
 import { MetadataMountStore } from '../metadata/mounts.ts';
-import { StoreFixture } from '../metadata/store-fixture.suite.ts';
+import { StoreFixture } from '../metadata/store.fixture.ts';
 import type { ValueStream } from '../streaming/stream-manager.ts';
 import { StreamManager } from '../streaming/stream-manager.ts';
 import type { Collectible } from './collectible.ts';

@@ -7,7 +7,7 @@ import { type Digest, digestOf } from '../../base/digest.ts';
 import { hasCode } from '../../base/errors.ts';
 import { parseContainerId, parseImageName, parseSnapshotKey } from '../../base/identifiers.ts';
 import { putContent } from '../content/content-store.suite.ts';
-import { StoreFixture } from '../metadata/store-fixture.suite.ts';
+import { StoreFixture } from '../metadata/store.fixture.ts';
 
 /** Collects again and again until it is disposed. */
 class Collections implements AsyncDisposable {

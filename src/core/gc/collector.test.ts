@@ -14,7 +14,7 @@ import {
 } from '../../base/identifiers.ts';
 import type { Labels } from '../../base/labels.ts';
 import { putContent } from '../content/content-store.suite.ts';
-import { StoreFixture } from '../metadata/store-fixture.suite.ts';
+import { StoreFixture } from '../metadata/store.fixture.ts';
 
 const key = parseSnapshotKey;
 const bytesOf = (name: string): Buffer => Buffer.from(`bytes of ${name}`);

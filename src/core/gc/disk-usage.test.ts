@@ -5,7 +5,7 @@ import { type Digest, digestOf } from '../../base/digest.ts';
 import { type Namespace, parseImageName, parseIngestRef, parseSnapshotKey } from '../../base/identifiers.ts';
 import type { Labels } from '../../base/labels.ts';
 import { putContent } from '../content/content-store.suite.ts';
-import { StoreFixture } from '../metadata/store-fixture.suite.ts';
+import { StoreFixture } from '../metadata/store.fixture.ts';
 import { diskUsage, type UsageEntry } from './disk-usage.ts';
 
 const kib = (name: string, count: number): Buffer => Buffer.alloc(count * 1024, name);

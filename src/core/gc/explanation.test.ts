@@ -6,7 +6,7 @@ import { parseContainerId, parseImageName, parseSnapshotKey } from '../../base/i
 import type { Labels } from '../../base/labels.ts';
 import { formatInstant } from '../../base/time.ts';
 import { putContent } from '../content/content-store.suite.ts';
-import { StoreFixture } from '../metadata/store-fixture.suite.ts';
+import { StoreFixture } from '../metadata/store.fixture.ts';
 import { explain } from './explanation.ts';
 
 const key = parseSnapshotKey;

@@ -7,7 +7,7 @@ import {
   ContainerUpdateSchema,
 } from '../../wire/gen/containerd/events/container_pb.js';
 import { lastEvent, newContainer, spec } from './samples.fixture.ts';
-import { StoreFixture } from './store-fixture.suite.ts';
+import { StoreFixture } from './store.fixture.ts';
 
 describe('containers', () => {
   test('come back whole, and say so in the event', async () => {

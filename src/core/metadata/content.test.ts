@@ -9,7 +9,7 @@ import { hasCode } from '../../base/errors.ts';
 import { parseIngestRef, parseLeaseId, parseNamespace } from '../../base/identifiers.ts';
 import { ContentCreateSchema } from '../../wire/gen/containerd/events/content_pb.js';
 import { contentStoreSuite, putContent, readContent } from '../content/content-store.suite.ts';
-import { StoreFixture } from './store-fixture.suite.ts';
+import { StoreFixture } from './store.fixture.ts';
 
 for (const contentSharing of ['shared', 'isolated'] as const)
   contentStoreSuite(`metadata, ${contentSharing}`, async () => {

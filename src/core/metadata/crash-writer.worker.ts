@@ -6,7 +6,7 @@ import { writeSync } from 'node:fs';
 import { withLease } from '../../base/context.ts';
 import { parseImageName, parseLeaseId, parseSnapshotKey } from '../../base/identifiers.ts';
 import { putContent } from '../content/content-store.suite.ts';
-import { crashBytes, StoreFixture } from './store-fixture.suite.ts';
+import { crashBytes, StoreFixture } from './store.fixture.ts';
 
 const [, , directory, prefix] = process.argv;
 if (directory === undefined || prefix === undefined) throw new Error('usage: crash-writer DIRECTORY PREFIX');

@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { digestOf } from '../../base/digest.ts';
 import { parseImageName, parseSnapshotKey } from '../../base/identifiers.ts';
 import { readContent } from '../content/content-store.suite.ts';
-import { crashBytes, StoreFixture } from './store-fixture.suite.ts';
+import { crashBytes, StoreFixture } from './store.fixture.ts';
 
 const writer = fileURLToPath(new URL('crash-writer.worker.ts', import.meta.url));
 

@@ -9,7 +9,7 @@ import { parseImageName, parseIngestRef } from '../../base/identifiers.ts';
 import { selectPlatform } from '../../platform/select.ts';
 import { needsRoot } from '../../testing/needs-root.ts';
 import { putContent, readContent } from '../content/content-store.suite.ts';
-import { StoreFixture } from './store-fixture.suite.ts';
+import { StoreFixture } from './store.fixture.ts';
 
 const platform = await selectPlatform();
 const skip =

@@ -9,7 +9,7 @@ import { ImageUpdateSchema } from '../../wire/gen/containerd/events/image_pb.js'
 import { putContent } from '../content/content-store.suite.ts';
 import { defaultGcThresholds, GcScheduler } from '../gc/scheduler.ts';
 import { digest, lastEvent, newImage } from './samples.fixture.ts';
-import { StoreFixture } from './store-fixture.suite.ts';
+import { StoreFixture } from './store.fixture.ts';
 
 describe('images', () => {
   test('come back as they were made, in their namespace only', async () => {

@@ -4,7 +4,7 @@ import { type ErrorCode } from '../../base/errors.ts';
 import { parseLeaseId } from '../../base/identifiers.ts';
 import { rejectsWith } from '../../testing/assertions.ts';
 import { digest } from './samples.fixture.ts';
-import { StoreFixture } from './store-fixture.suite.ts';
+import { StoreFixture } from './store.fixture.ts';
 
 describe('leases', () => {
   test('take resources of known types, once', async () => {

@@ -13,7 +13,7 @@ import {
 import { rejectsWith } from '../../testing/assertions.ts';
 import { putContent } from '../content/content-store.suite.ts';
 import { newContainer, newImage } from './samples.fixture.ts';
-import { StoreFixture } from './store-fixture.suite.ts';
+import { StoreFixture } from './store.fixture.ts';
 
 describe('namespaces', () => {
   test('an absent one has no labels; the first write makes it', async () => {

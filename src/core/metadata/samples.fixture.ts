@@ -6,7 +6,7 @@ import { digestOf } from '../../base/digest.ts';
 import { parseContainerId, parseImageName } from '../../base/identifiers.ts';
 import type { NewContainer } from '../containers/container-store.ts';
 import type { NewImage } from '../images/image-store.ts';
-import type { StoreFixture } from './store-fixture.suite.ts';
+import type { StoreFixture } from './store.fixture.ts';
 
 export function lastEvent<Shape extends Message>(fixture: StoreFixture, schema: GenMessage<Shape>): Shape {
   const event = fixture.events.published.at(-1)?.event;

@@ -4,7 +4,7 @@ import { parseSandboxId } from '../../base/identifiers.ts';
 import { rejectsWith } from '../../testing/assertions.ts';
 import { type NewSandbox } from '../sandboxes/sandbox-store.ts';
 import { spec } from './samples.fixture.ts';
-import { StoreFixture } from './store-fixture.suite.ts';
+import { StoreFixture } from './store.fixture.ts';
 
 describe('sandboxes', () => {
   const sandbox: NewSandbox = {

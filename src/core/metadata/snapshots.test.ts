@@ -9,7 +9,7 @@ import type { SnapshotInfo } from '../snapshots/snapshotter.ts';
 import { Database } from './database.ts';
 import { metadataMigrations } from './schema.ts';
 import type { MetadataSnapshotter } from './snapshots.ts';
-import { StoreFixture } from './store-fixture.suite.ts';
+import { StoreFixture } from './store.fixture.ts';
 
 const key = parseSnapshotKey;
 async function make(): Promise<

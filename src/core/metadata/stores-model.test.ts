@@ -4,7 +4,7 @@ import * as fc from 'fast-check';
 import { parseImageName, parseLeaseId } from '../../base/identifiers.ts';
 import { rejectsWith } from '../../testing/assertions.ts';
 import { newImage } from './samples.fixture.ts';
-import { StoreFixture } from './store-fixture.suite.ts';
+import { StoreFixture } from './store.fixture.ts';
 
 test('images, leases and labels answer as plain maps would, whatever the order of calls', async () => {
   const names = fc.constantFrom('a', 'b', 'c');

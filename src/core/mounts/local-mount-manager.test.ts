@@ -21,7 +21,7 @@ import { runCommand } from '../../platform/command.ts';
 import type { Mount } from '../../platform/mount.ts';
 import { selectPlatform } from '../../platform/select.ts';
 import { MetadataMountStore } from '../metadata/mounts.ts';
-import { StoreFixture } from '../metadata/store-fixture.suite.ts';
+import { StoreFixture } from '../metadata/store.fixture.ts';
 import { LocalMountManager } from './local-mount-manager.ts';
 
 const platform = await selectPlatform();

@@ -14,7 +14,7 @@ import { namespaceCalls } from './namespaces-calls.ts';
 import { runningTaskCalls } from './running-task-calls.ts';
 import { sandboxCalls } from './sandboxes-calls.ts';
 import { snapshotCalls } from './snapshots-calls.ts';
-import { taskCalls } from './tasks.suite.ts';
+import { taskCalls } from './tasks-calls.ts';
 
 const suites: Readonly<Record<string, readonly ApiCall[]>> = {
   namespaces: namespaceCalls,

@@ -21,7 +21,7 @@ import {
 } from '../../../wire/gen/containerd/types/runc/options/oci_pb.js';
 import type { TarEntry } from '../../diff/tar-entry.ts';
 import { tarEnd, tarEntryHeader, tarPadding } from '../../diff/tar-writer.ts';
-import { StoreFixture } from '../../metadata/store-fixture.suite.ts';
+import { StoreFixture } from '../../metadata/store.fixture.ts';
 import { type Bundle, BundleStore } from './bundle.ts';
 import { type CheckpointDependencies, checkpointPath, prepareRestore, saveCheckpoint } from './checkpoint.ts';
 
