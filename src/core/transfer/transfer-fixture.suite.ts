@@ -26,6 +26,7 @@ import { metadataMigrations } from '../metadata/schema.ts';
 import { SnapshotRecordStore } from '../metadata/snapshot-records.ts';
 import { Registry } from '../registry/registry.ts';
 import { NativeSnapshotter } from '../snapshots/native.ts';
+import { OverlayfsSnapshotter } from '../snapshots/overlayfs.ts';
 import type { SnapshotInfo } from '../snapshots/snapshotter.ts';
 import { ImageTransfers } from './image-transfers.ts';
 import type { CredentialSource, ImageDestination, RegistryEndpoint, TransferProgress } from './transfer.ts';
@@ -44,10 +45,12 @@ export const noise = (sizeBytes: number, seed: number): Buffer => {
 /** Remembers what was applied. */
 class WatchedDiffer implements Differ {
   readonly applied: Digest[] = [];
+  readonly appliesEarly: boolean;
   readonly #differ: Differ;
 
-  constructor(differ: Differ) {
+  constructor(differ: Differ, { isSequential }: { isSequential: boolean }) {
     this.#differ = differ;
+    this.appliesEarly = !isSequential && differ.appliesEarly === true;
   }
 
   apply(ctx: NamespacedContext, layer: Descriptor, mounts: readonly Mount[], options: ApplyOptions) {
@@ -68,6 +71,13 @@ class WatchedDiffer implements Differ {
 export type PullRequest = Partial<ImageDestination> &
   Pick<RegistryEndpoint, 'credentials' | 'hostsDir'> & { readonly ctx?: NamespacedContext };
 
+export interface FixtureOptions extends TestRegistryOptions {
+  /** `overlayfs` unpacks layers side by side and needs root; `native`, when absent, one after the other. */
+  readonly snapshotter?: 'native' | 'overlayfs';
+  /** One after the other in any case. */
+  readonly isSequential?: boolean;
+}
+
 export class TransferFixture implements AsyncDisposable {
   readonly remote: TestRegistry;
   readonly store: MetadataStore;
@@ -78,24 +88,32 @@ export class TransferFixture implements AsyncDisposable {
   /** Of all transfers, in order. */
   readonly progress: TransferProgress[] = [];
   readonly #cleanup: AsyncDisposableStack;
+  readonly #snapshotter: string;
   #watchers: { readonly event: string; readonly name: string; readonly seen: Deferred }[] = [];
 
-  private constructor(remote: TestRegistry, platform: OsPlatform, cleanup: AsyncDisposableStack) {
+  private constructor(
+    remote: TestRegistry,
+    platform: OsPlatform,
+    { snapshotter = 'native', isSequential = false }: FixtureOptions,
+    cleanup: AsyncDisposableStack,
+  ) {
     this.#cleanup = cleanup;
+    this.#snapshotter = snapshotter;
     this.remote = remote;
     const directory = mkdtempSync(join(tmpdir(), 'gantry-transfer-'));
     cleanup.defer(() => rmSync(directory, { recursive: true, force: true }));
     const database = cleanup.use(new Database(join(directory, 'meta.db'), metadataMigrations));
     const records = cleanup.use(new SnapshotRecordStore(':memory:'));
-    const backend = new NativeSnapshotter(
+    const Backend = snapshotter === 'native' ? NativeSnapshotter : OverlayfsSnapshotter;
+    const backend = new Backend(
       { records, platform, log: silentLogger },
-      { root: join(directory, 'native') },
+      { root: join(directory, snapshotter) },
     );
     this.store = new MetadataStore(
       {
         database,
         contentStore: new LocalContentStore(join(directory, 'content')),
-        snapshotters: new Map([['native', backend]]),
+        snapshotters: new Map([[snapshotter, backend]]),
         events: new Exchange(),
       },
       { contentSharing: 'shared' },
@@ -107,7 +125,7 @@ export class TransferFixture implements AsyncDisposable {
       { tempRoot: join(directory, 'mounts') },
     );
     cleanup.use(walking);
-    this.differ = new WatchedDiffer(walking);
+    this.differ = new WatchedDiffer(walking, { isSequential });
     const registry = cleanup.use(
       new Registry(
         { log: silentLogger },
@@ -119,7 +137,7 @@ export class TransferFixture implements AsyncDisposable {
         content,
         images,
         leases,
-        snapshotters: new Map([['native', this.store.snapshotter('native')]]),
+        snapshotters: new Map([[snapshotter, this.store.snapshotter(snapshotter)]]),
         differs: [this.differ],
         registry,
       },
@@ -128,10 +146,10 @@ export class TransferFixture implements AsyncDisposable {
     this.ctx = this.within('default');
   }
 
-  static async make(options: TestRegistryOptions = {}): Promise<TransferFixture> {
+  static async make(options: FixtureOptions = {}): Promise<TransferFixture> {
     await using cleanup = new AsyncDisposableStack();
     const remote = cleanup.use(await TestRegistry.start(options));
-    const fixture = new TransferFixture(remote, await selectPlatform(), cleanup.move());
+    const fixture = new TransferFixture(remote, await selectPlatform(), options, cleanup.move());
     return fixture;
   }
 
@@ -163,7 +181,7 @@ export class TransferFixture implements AsyncDisposable {
         platforms: [hostPlatform()],
         allMetadata: false,
         manifestLimit: 0,
-        unpacks: [{ snapshotter: 'native' }],
+        unpacks: [{ snapshotter: this.#snapshotter }],
         ...into,
       },
       (step) => this.#note(step),
@@ -192,20 +210,26 @@ export class TransferFixture implements AsyncDisposable {
   }
 
   async snapshots(ctx = this.ctx): Promise<SnapshotInfo[]> {
-    return Array.fromAsync(this.store.snapshotter('native').list(ctx, []));
+    return Array.fromAsync(this.store.snapshotter(this.#snapshotter).list(ctx, []));
   }
 
   async digests(ctx = this.ctx): Promise<Digest[]> {
     return (await Array.fromAsync(this.store.content.list(ctx, []))).map(({ digest }) => digest);
   }
 
-  /** The directory of a committed snapshot, by a view that stays until the end. */
-  async rootOf(chainId: Digest): Promise<string> {
+  /** The directories of a committed snapshot and those below, the uppermost first, by a view that stays. */
+  async rootsOf(chainId: Digest): Promise<string[]> {
     const key = parseSnapshotKey(`view ${chainId}`);
     const [mount] = await this.store
-      .snapshotter('native')
+      .snapshotter(this.#snapshotter)
       .view(this.ctx, key, { parent: parseSnapshotKey(chainId) });
-    return mount?.source ?? '';
+    const lowers = mount?.options.find((option) => option.startsWith('lowerdir='));
+    return lowers === undefined ? [mount?.source ?? ''] : lowers.slice('lowerdir='.length).split(':');
+  }
+
+  /** Of a snapshot that is one directory. */
+  async rootOf(chainId: Digest): Promise<string> {
+    return (await this.rootsOf(chainId))[0] ?? '';
   }
 
   /** Nothing is visible of a pull that failed, nothing of it is running, and all its locks are free. */
