@@ -9,41 +9,10 @@ import { silentLogger } from '../../src/base/logger.ts';
 import { Registry } from '../../src/core/registry/registry.ts';
 import { buildImage, publish } from '../../src/testing/registry/image-builder.ts';
 import { TestRegistry } from '../../src/testing/registry/test-registry.ts';
-import { run } from '../support/run.ts';
+import { makeCertificates } from '../support/certificates.ts';
 
 const { signal } = new AbortController();
 const image = buildImage([{ a: 'a' }]);
-
-/** An authority and what it signs, made anew: no key lies in the repository. */
-async function makeCertificates(dir: string): Promise<void> {
-  const openssl = (...args: string[]): Promise<string> => run('openssl', args, { cwd: dir });
-  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
-  await openssl(
-    'req',
-    '-x509',
-    ...key,
-    '-keyout',
-    'ca.key',
-    '-out',
-    'ca.crt',
-    '-subj',
-    '/CN=Test authority',
-    '-days',
-    '2',
-  );
-  for (const [name, extension] of [
-    ['server', 'subjectAltName=IP:127.0.0.1'],
-    ['client', 'extendedKeyUsage=clientAuth'],
-    ['stranger', 'subjectAltName=DNS:other.example'],
-  ] as const) {
-    await writeFile(join(dir, `${name}.ext`), extension);
-    await openssl('req', ...key, '-keyout', `${name}.key`, '-out', `${name}.csr`, '-subj', `/CN=${name}`);
-    await openssl(
-      ...['x509', '-req', '-in', `${name}.csr`, '-CA', 'ca.crt', '-CAkey', 'ca.key', '-CAcreateserial'],
-      ...['-out', `${name}.crt`, '-days', '2', '-extfile', `${name}.ext`],
-    );
-  }
-}
 
 void describe('registries behind TLS', () => {
   let dir: string;
