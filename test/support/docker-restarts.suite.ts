@@ -104,6 +104,8 @@ export function dockerRestarts(given: () => DockerLab): void {
     const expected = [
       // It was away.
       /code = Unavailable|connection refused|transport is closing|Failed to get event/,
+      // It listens before it has read which containers it has, and then asks for each of them.
+      /failed to process event.*could not find container/,
       // What failed to start, and what is removed by force, dockerd may delete twice.
       /failed to delete container from containerd: .*(?:no such container|not found)/,
     ];
