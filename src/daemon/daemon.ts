@@ -11,6 +11,7 @@ import { failedPrecondition } from '../base/errors.ts';
 import type { Logger } from '../base/logger.ts';
 import { PluginGraph } from '../core/plugins/graph.ts';
 import type { Plugin } from '../core/plugins/plugin.ts';
+import { joinCgroup } from '../platform/cgroups/join-cgroup.ts';
 import type { Platform } from '../platform/platform.ts';
 import { syncDirectory } from '../platform/sync-directory.ts';
 import { InFlightCalls } from '../wire/in-flight.ts';
@@ -59,12 +60,13 @@ export class Daemon implements AsyncDisposable {
    */
   static async start(dependencies: DaemonDependencies, configuration: Configuration): Promise<Daemon> {
     const { platform, log, reloads } = dependencies;
-    const { rootDir, stateDir, tempDir, oomScore, ...config } = configuration.daemon;
+    const { rootDir, stateDir, tempDir, oomScore, cgroupPath, ...config } = configuration.daemon;
     await using resources = new AsyncDisposableStack();
 
     for (const folder of [rootDir, stateDir]) mkdirSync(folder, { recursive: true, mode: 0o711 });
     resources.use(lockRoot(platform, rootDir));
     if (tempDir !== '') process.env['TMPDIR'] = tempDir;
+    if (cgroupPath !== '') joinCgroup(platform.mounts.list(), cgroupPath, process.pid);
     if (oomScore !== 0) setOomScore(dependencies, oomScore);
 
     const calls = new InFlightCalls();

@@ -1,7 +1,17 @@
 /** gantryd as a process: started by its launcher, on a root of its own. */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  globSync,
+  mkdtempSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -223,6 +233,29 @@ describe('signals', () => {
     assert.ok(JSON.stringify(dump['plugins']).includes('io.containerd.server.v1.grpc'));
     assert.doesNotMatch(daemon.log, /Debugger listening/);
   });
+});
+
+const isRoot = process.getuid?.() === 0;
+it('joins the control group of the settings', {
+  skip: !isRoot && 'needs root: it makes a cgroup',
+}, async () => {
+  const group = `/gantryd-test-${process.pid}`;
+  const args = flags();
+  writeFileSync(path.join(folder, 'config.toml'), `version = 3\n[cgroup]\npath = "${group}"\n`);
+  {
+    await using daemon = new GantrydProcess(args);
+    await daemon.logged(ready);
+    // Of the hierarchies that have controllers, all but cpuset, which takes nobody before it is set up.
+    const lines = readFileSync(`/proc/${daemon.pid}/cgroup`, 'utf8').trim().split('\n');
+    const joined = lines.filter((line) => line.endsWith(`:${group}`));
+    assert.ok(joined.length > 0, lines.join(' '));
+    assert.ok(
+      joined.length >=
+        lines.filter((line) => /^\d+:(?!name=)[a-z]/.test(line) && !line.includes('cpuset')).length,
+    );
+    assert.doesNotMatch(daemon.log, /cgroup.*ignored/);
+  }
+  for (const found of globSync(`/sys/fs/cgroup{,/*}${group}`)) rmdirSync(found);
 });
 
 it('tells the service manager that it is ready and that it stops', async () => {

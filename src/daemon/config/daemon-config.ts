@@ -28,6 +28,8 @@ export interface DaemonConfig {
   /** "" is the system's. */
   readonly tempDir: string;
   readonly oomScore: number;
+  /** Control group that the daemon joins, in every hierarchy; "" for the one it was started in. */
+  readonly cgroupPath: string;
   readonly disabledPlugins: readonly string[];
   readonly requiredPlugins: readonly string[];
   readonly logLevel: LogLevel;
@@ -66,6 +68,7 @@ export class Configuration {
       stateDir: absolute('state', commandLine.state ?? table.string('state', defaults.state)),
       tempDir: table.string('temp', ''),
       oomScore: table.integer('oom_score', 0),
+      cgroupPath: table.table('cgroup').string('path', ''),
       disabledPlugins: table.strings('disabled_plugins', []),
       requiredPlugins: table.strings('required_plugins', []),
       ...readLog(table, commandLine.logLevel),
@@ -154,7 +157,6 @@ export class Configuration {
 const unsupported: ReadonlyMap<string, string> = new Map([
   ['proxy_plugins', 'KEY is ignored: proxy plugins are not supported yet'],
   ['stream_processors', 'KEY is ignored: stream processors are not supported yet'],
-  ['cgroup', 'KEY is ignored: start the daemon in the control group it should have'],
 ]);
 
 /** An absent file: what `config default` prints from. */

@@ -1,4 +1,4 @@
-/** Options.shim_cgroup: puts the shim itself into a cgroup, in every hierarchy that is mounted (cgroups(7)). */
+/** Puts a process, a shim or the daemon, into a cgroup, in every hierarchy that is mounted (cgroups(7)). */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { wrap } from '../../base/errors.ts';
@@ -19,7 +19,7 @@ export function joinCgroup(mounts: readonly MountInfo[], path: string, pid: numb
       mkdirSync(directory, { recursive: true, mode: 0o755 });
       writeFileSync(join(directory, 'cgroup.procs'), String(pid));
     } catch (error) {
-      throw wrap(`put the shim into cgroup ${directory}`, error);
+      throw wrap(`put process ${pid} into cgroup ${directory}`, error);
     }
   }
 }
