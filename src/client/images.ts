@@ -4,9 +4,10 @@ import { parseImageName } from '../base/identifiers.ts';
 import type { Image } from '../core/images/image-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import type { Platform } from '../oci/platform.ts';
+import { descriptorToWire } from '../wire/convert.ts';
 import { Images, type Image as WireImage } from '../wire/gen/containerd/services/images/v1/images_pb.js';
 import type { ContentClient } from './content.ts';
-import { descriptorOf, knownInstantOf, wireDescriptorOf } from './convert.ts';
+import { descriptorOf, knownInstantOf } from './convert.ts';
 import { type ImageContent, readImage } from './image-content.ts';
 import { Pull, type PullOptions } from './pull.ts';
 import type { Call, Scope } from './scope.ts';
@@ -72,7 +73,7 @@ export class ImagesClient {
   ): Promise<Image> {
     const wire = {
       name: image.name,
-      target: wireDescriptorOf(image.target),
+      target: descriptorToWire(image.target),
       labels: { ...image.labels },
     };
     const answer = await this.#client().create({ image: wire }, this.#scope.options(call));

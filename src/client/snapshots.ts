@@ -3,8 +3,9 @@ import type { Labels } from '../base/labels.ts';
 import type { Instant } from '../base/time.ts';
 import type { SnapshotKind, SnapshotUsage } from '../core/snapshots/snapshotter.ts';
 import type { Mount } from '../platform/mount.ts';
+import { mountFromWire } from '../wire/convert.ts';
 import { type Info, Kind, Snapshots } from '../wire/gen/containerd/services/snapshots/v1/snapshots_pb.js';
-import { knownInstantOf, mountOf } from './convert.ts';
+import { knownInstantOf } from './convert.ts';
 import type { Call, Scope } from './scope.ts';
 
 export interface SnapshotRecord {
@@ -60,7 +61,7 @@ export class SnapshotsClient {
     { parent = '', labels = {}, ...call }: Call & { parent?: string; labels?: Labels } = {},
   ): Promise<Mount[]> {
     const request = { ...this.#request(key), parent, labels: { ...labels } };
-    return (await this.#client().prepare(request, this.#scope.options(call))).mounts.map(mountOf);
+    return (await this.#client().prepare(request, this.#scope.options(call))).mounts.map(mountFromWire);
   }
 
   /** A read-only one. Errors: AlreadyExists, NotFound, InvalidArgument. */
@@ -69,12 +70,14 @@ export class SnapshotsClient {
     { parent = '', labels = {}, ...call }: Call & { parent?: string; labels?: Labels } = {},
   ): Promise<Mount[]> {
     const request = { ...this.#request(key), parent, labels: { ...labels } };
-    return (await this.#client().view(request, this.#scope.options(call))).mounts.map(mountOf);
+    return (await this.#client().view(request, this.#scope.options(call))).mounts.map(mountFromWire);
   }
 
   /** Mounts of an active or view snapshot. Errors: NotFound, FailedPrecondition. */
   async mounts(key: string, call?: Call): Promise<Mount[]> {
-    return (await this.#client().mounts(this.#request(key), this.#scope.options(call))).mounts.map(mountOf);
+    return (await this.#client().mounts(this.#request(key), this.#scope.options(call))).mounts.map(
+      mountFromWire,
+    );
   }
 
   /** Makes active `key` the committed snapshot `name`. Errors: AlreadyExists, NotFound, FailedPrecondition. */

@@ -5,9 +5,10 @@ import type { Instant } from '../base/time.ts';
 import type { ProcessIo, ProcessState } from '../core/runtime/task-manager.ts';
 import type { Mount } from '../platform/mount.ts';
 import { anyToWire } from '../wire/any.ts';
+import { mountToWire } from '../wire/convert.ts';
 import { Tasks } from '../wire/gen/containerd/services/tasks/v1/tasks_pb.js';
 import { Runtime } from '../wire/gen/gantry/runtime/v1/runtime_pb.js';
-import { knownInstantOf, wireMountOf } from './convert.ts';
+import { knownInstantOf } from './convert.ts';
 import { noStreams } from './process-io.ts';
 import { stateOf } from './process-state.ts';
 import type { Call, Scope } from './scope.ts';
@@ -57,7 +58,7 @@ export class TasksClient {
     await this.#scope.client(Tasks).create(
       {
         containerId,
-        rootfs: rootfs.map(wireMountOf),
+        rootfs: rootfs.map(mountToWire),
         ...io,
         ...(options === undefined ? {} : { options: anyToWire(options) }),
       },

@@ -8,10 +8,11 @@ import { failedPrecondition, hasCode } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import { chainIds } from '../oci/chain-id.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
+import { descriptorToWire, mountToWire } from '../wire/convert.ts';
 import { Content } from '../wire/gen/containerd/services/content/v1/content_pb.js';
 import { Diff } from '../wire/gen/containerd/services/diff/v1/diff_pb.js';
 import type { ContentClient } from './content.ts';
-import { wireDescriptorOf, wireMountOf } from './convert.ts';
+
 import type { ImageContent } from './image-content.ts';
 import type { Call, Scope } from './scope.ts';
 import type { SnapshotsClient } from './snapshots.ts';
@@ -65,7 +66,7 @@ async function unpackLayer(
     const mounts = await snapshots.prepare(key, { parent, ...call });
     const applied = await scope
       .client(Diff)
-      .apply({ diff: wireDescriptorOf(layer), mounts: mounts.map(wireMountOf) }, scope.options(call));
+      .apply({ diff: descriptorToWire(layer), mounts: mounts.map(mountToWire) }, scope.options(call));
     if (applied.applied?.digest !== diffId)
       throw failedPrecondition(
         `layer ${layer.digest} unpacks to ${applied.applied?.digest ?? 'nothing'}, its image says ${diffId}`,

@@ -11,6 +11,7 @@ import { type Digest, parseDigest } from '../base/digest.ts';
 import { hasCode, invalidArgument, outOfRange, taken, unknown } from '../base/errors.ts';
 import { parseIngestRef } from '../base/identifiers.ts';
 import type { ContentStore, ContentWriter } from '../core/content/content-store.ts';
+import { countOf } from '../wire/convert.ts';
 import {
   WriteAction,
   type WriteContentRequest,
@@ -18,7 +19,6 @@ import {
   WriteContentResponseSchema,
 } from '../wire/gen/containerd/services/content/v1/content_pb.js';
 import { timestampOf } from '../wire/timestamps.ts';
-import { countOf } from './convert.ts';
 
 /** The latest that the client said of the blob as a whole. */
 interface Announced {

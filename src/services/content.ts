@@ -11,6 +11,7 @@ import {
   type IngestStatus,
   ingestNotFound,
 } from '../core/content/content-store.ts';
+import { countOf } from '../wire/convert.ts';
 import {
   Content,
   InfoSchema,
@@ -21,7 +22,7 @@ import {
 import { type ServedService, serve } from '../wire/service.ts';
 import { timestampOf } from '../wire/timestamps.ts';
 import { writeContent } from './content-write.ts';
-import { blocksOf, countOf, lookup, maskPaths, required } from './convert.ts';
+import { blocksOf, lookup, maskPaths, required } from './convert.ts';
 
 export interface ContentServiceDependencies {
   /** The namespaced view. */

@@ -1,19 +1,8 @@
-/** Words that several services share, between wire and core: descriptors, mounts, platforms, masks, sizes. */
-import { create } from '@bufbuild/protobuf';
+/** Words that several services share, between wire and core: names, masks, optional fields, blocks of a stream. */
 import type { FieldMask } from '@bufbuild/protobuf/wkt';
 import type { AnyValue } from '../base/any-value.ts';
-import { parseDigest } from '../base/digest.ts';
 import { type ContainerdError, hasCode, invalidArgument, notFound } from '../base/errors.ts';
-import type { Descriptor } from '../oci/descriptor.ts';
-import type { Platform } from '../oci/platform.ts';
-import type { Mount } from '../platform/mount.ts';
 import { anyToWire } from '../wire/any.ts';
-import {
-  DescriptorSchema,
-  type Descriptor as WireDescriptor,
-} from '../wire/gen/containerd/types/descriptor_pb.js';
-import { MountSchema, type Mount as WireMount } from '../wire/gen/containerd/types/mount_pb.js';
-import { PlatformSchema } from '../wire/gen/containerd/types/platform_pb.js';
 
 /** A message that the call cannot do without. Errors: InvalidArgument (containerd itself panics on some of these). */
 export function required<Value>(value: Value | undefined, what: string): Value {
@@ -38,52 +27,7 @@ export function lookup<Name>(
   }
 }
 
-/** An int64 that counts bytes or the like. Errors: InvalidArgument beyond 2^53 or below zero. */
-export function countOf(value: bigint, what: string): number {
-  if (value < 0n || value > BigInt(Number.MAX_SAFE_INTEGER))
-    throw invalidArgument(`${what} ${value} is out of range`);
-  return Number(value);
-}
-
 export const maskPaths = (mask: FieldMask | undefined): readonly string[] => mask?.paths ?? [];
-
-/** Errors: InvalidArgument (digest, size). */
-export function descriptorFromWire(descriptor: WireDescriptor): Descriptor {
-  const bare = {
-    mediaType: descriptor.mediaType,
-    digest: parseDigest(descriptor.digest),
-    sizeBytes: countOf(descriptor.size, 'descriptor size'),
-  };
-  const hasAnnotations = Object.keys(descriptor.annotations).length > 0;
-  return hasAnnotations ? { ...bare, annotations: descriptor.annotations } : bare;
-}
-
-export const descriptorToWire = (descriptor: Descriptor): WireDescriptor =>
-  create(DescriptorSchema, {
-    mediaType: descriptor.mediaType,
-    digest: descriptor.digest,
-    size: BigInt(descriptor.sizeBytes),
-    annotations: { ...descriptor.annotations },
-  });
-
-export const mountFromWire = ({ type, source, target, options }: WireMount): Mount => ({
-  type,
-  source,
-  target,
-  options,
-});
-
-export const mountToWire = ({ type, source, target, options }: Mount): WireMount =>
-  create(MountSchema, { type, source, target, options: [...options] });
-
-export const platformToWire = (platform: Platform) =>
-  create(PlatformSchema, {
-    os: platform.os,
-    architecture: platform.architecture,
-    variant: platform.variant ?? '',
-    osVersion: platform.osVersion ?? '',
-    osFeatures: [...(platform.osFeatures ?? [])],
-  });
 
 /** A field that may be absent, as protobuf wants it under exact optional properties: `...optional('spec', any)`. */
 export const optionalAny = <Name extends string>(

@@ -3,10 +3,11 @@ import { type NamespacedContext, requireNamespace } from '../base/context.ts';
 import { hasCode, unimplemented } from '../base/errors.ts';
 import type { Differ } from '../core/diff/differ.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
+import { descriptorFromWire, descriptorToWire, mountFromWire } from '../wire/convert.ts';
 import { Diff } from '../wire/gen/containerd/services/diff/v1/diff_pb.js';
 import { type ServedService, serve } from '../wire/service.ts';
 import { instantOf } from '../wire/timestamps.ts';
-import { descriptorFromWire, descriptorToWire, mountFromWire, required } from './convert.ts';
+import { required } from './convert.ts';
 
 export interface DiffServiceDependencies {
   /** In the order of `diff-service.default`. */

@@ -7,6 +7,7 @@ import { invalidArgument } from '../base/errors.ts';
 import { type ImageName, parseImageName } from '../base/identifiers.ts';
 import type { Image, ImageChange, ImageStore, NewImage } from '../core/images/image-store.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
+import { descriptorFromWire, descriptorToWire } from '../wire/convert.ts';
 import {
   ImageSchema,
   Images,
@@ -15,7 +16,7 @@ import {
 import type { Descriptor as WireDescriptor } from '../wire/gen/containerd/types/descriptor_pb.js';
 import { type ServedService, serve } from '../wire/service.ts';
 import { instantOf, timestampOf } from '../wire/timestamps.ts';
-import { descriptorFromWire, descriptorToWire, lookup, maskPaths, required } from './convert.ts';
+import { lookup, maskPaths, required } from './convert.ts';
 
 export interface ImagesServiceDependencies {
   readonly images: ImageStore;

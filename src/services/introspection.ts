@@ -6,11 +6,12 @@ import type { Instant } from '../base/time.ts';
 import { parseFilters } from '../core/filters/filter.ts';
 import type { PluginRecord } from '../core/plugins/graph.ts';
 import { anyFromWire } from '../wire/any.ts';
+import { platformToWire } from '../wire/convert.ts';
 import { Introspection } from '../wire/gen/containerd/services/introspection/v1/introspection_pb.js';
 import { type ServedService, serve } from '../wire/service.ts';
 import { statusOf } from '../wire/status.ts';
 import { timestampOf } from '../wire/timestamps.ts';
-import { optionalAny, platformToWire } from './convert.ts';
+import { optionalAny } from './convert.ts';
 
 export interface DeprecationWarning {
   readonly id: string;

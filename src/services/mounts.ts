@@ -2,11 +2,11 @@
 import { type MessageInitShape } from '@bufbuild/protobuf';
 import { requireNamespace } from '../base/context.ts';
 import type { Activation, MountManager } from '../core/mounts/mount-manager.ts';
+import { mountFromWire, mountToWire } from '../wire/convert.ts';
 import { Mounts } from '../wire/gen/containerd/services/mounts/v1/mounts_pb.js';
 import type { ActivationInfoSchema } from '../wire/gen/containerd/types/mount_pb.js';
 import { type ServedService, serve } from '../wire/service.ts';
 import { timestampOf } from '../wire/timestamps.ts';
-import { mountFromWire, mountToWire } from './convert.ts';
 
 export interface MountsServiceDependencies {
   readonly mounts: MountManager;

@@ -11,6 +11,7 @@ import type {
   SnapshotKind,
   Snapshotter,
 } from '../core/snapshots/snapshotter.ts';
+import { mountToWire } from '../wire/convert.ts';
 import {
   InfoSchema,
   Kind,
@@ -19,7 +20,7 @@ import {
 } from '../wire/gen/containerd/services/snapshots/v1/snapshots_pb.js';
 import { type ServedService, serve } from '../wire/service.ts';
 import { timestampOf } from '../wire/timestamps.ts';
-import { blocksOf, lookup, maskPaths, mountToWire, required } from './convert.ts';
+import { blocksOf, lookup, maskPaths, required } from './convert.ts';
 
 export interface SnapshotsServiceDependencies {
   /** The namespaced views, by name. */

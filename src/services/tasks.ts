@@ -17,6 +17,7 @@ import type {
   TaskManager,
 } from '../core/runtime/task-manager.ts';
 import { anyFromWire, anyToWire } from '../wire/any.ts';
+import { descriptorFromWire, descriptorToWire, mountFromWire } from '../wire/convert.ts';
 import {
   type DeleteResponse,
   DeleteResponseSchema,
@@ -25,14 +26,7 @@ import {
 import { type Process, ProcessSchema, Status } from '../wire/gen/containerd/types/task/task_pb.js';
 import { type ServedService, serve } from '../wire/service.ts';
 import { timestampOf, timestampOrZero } from '../wire/timestamps.ts';
-import {
-  descriptorFromWire,
-  descriptorToWire,
-  lookup,
-  mountFromWire,
-  optionalAny,
-  required,
-} from './convert.ts';
+import { lookup, optionalAny, required } from './convert.ts';
 
 export interface TasksServiceDependencies {
   readonly tasks: TaskManager;

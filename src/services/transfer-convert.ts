@@ -17,6 +17,7 @@ import type {
 import type { ArchiveDestination, ArchiveSource } from '../core/transfer/transfer-archive.ts';
 import { hostPlatform, normalisePlatform, type Platform } from '../oci/platform.ts';
 import { packAny, unpackAny } from '../wire/any.ts';
+import { descriptorToWire } from '../wire/convert.ts';
 import type { Platform as WirePlatform } from '../wire/gen/containerd/types/platform_pb.js';
 import type { ImageStore } from '../wire/gen/containerd/types/transfer/imagestore_pb.js';
 import type {
@@ -31,7 +32,6 @@ import {
   AuthType,
   type OCIRegistry,
 } from '../wire/gen/containerd/types/transfer/registry_pb.js';
-import { descriptorToWire } from './convert.ts';
 
 export function endpointFromWire(
   ctx: NamespacedContext,

@@ -18,7 +18,7 @@ const layers: Readonly<Record<string, LayerRule>> = {
   oci: { may: ['base'], instead: 'oci holds words of OCI only: move what acts on them to core' },
   wire: {
     may: ['base'],
-    types: ['platform'],
+    types: ['platform', 'oci'],
     instead: 'wire carries messages: let core or services act on them',
   },
   core: { may: ['wire', 'oci', 'platform', 'base'], instead: `core must not know who serves it: ${ask}` },
