@@ -30,17 +30,14 @@ export class DockerLab implements AsyncDisposable {
   readonly registry: Registry;
   readonly image: string;
   readonly storage: DockerOptions['storage'];
-  /** Of dockerd: 20, 28. */
-  readonly major: number;
   readonly #binary: string;
 
-  private constructor(options: DockerOptions, { gantry, engine, registry }: Parts, major: number) {
+  private constructor(options: DockerOptions, { gantry, engine, registry }: Parts) {
     this.gantry = gantry;
     this.engine = engine;
     this.registry = registry;
     this.image = registry.reference('busybox');
     this.storage = options.storage;
-    this.major = major;
     this.#binary = options.binaries.docker;
   }
 
@@ -54,8 +51,7 @@ export class DockerLab implements AsyncDisposable {
     const gantry = undo.use(await startDaemon());
     const all: DockerOptions = { ...options, containerd: gantry.address, registries: [registry.host] };
     const engine = undo.use(await startDocker(all));
-    const version = await engine.docker('version', '--format', '{{.Server.Version}}');
-    const lab = new DockerLab(all, { gantry, engine, registry }, Number.parseInt(version, 10));
+    const lab = new DockerLab(all, { gantry, engine, registry });
     // From its own network namespace dockerd does not reach the registry.
     if (options.networks === true) await lab.#load();
     else await lab.docker('pull', '-q', lab.image);

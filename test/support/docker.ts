@@ -9,7 +9,7 @@ import { mkdtemp, readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os';
 import { basename, delimiter, join } from 'node:path';
 import type { DockerBinaries } from './peers.ts';
-import { attempt, type Outcome, type RunOptions } from './run.ts';
+import { attempt, type Outcome, type RunOptions, run } from './run.ts';
 import { until } from './until.ts';
 
 export interface DockerOptions {
@@ -38,6 +38,8 @@ export interface Docker extends AsyncDisposable {
   /** Environment of a client of this dockerd. */
   readonly env: Readonly<Record<string, string>>;
   readonly pid: number;
+  /** Of its version: 20, 28. */
+  readonly major: number;
   log(): Promise<string>;
   /** SIGTERM, and waits for the end; with live-restore containers go on running. */
   stop(): Promise<void>;
@@ -54,8 +56,10 @@ export async function startDocker(options: DockerOptions): Promise<Docker> {
   const dir = await mkdtemp(join(tmpdir(), 'g-docker-'));
   const cgroup = basename(dir);
   const host = `unix://${dir}/d.sock`;
+  const version = /version (\d+)\./.exec(await run(binaries.dockerd, ['--version']))?.[1];
+  const major = Number(version);
   const config = join(dir, 'daemon.json');
-  await writeFile(config, JSON.stringify(configuration(dir, options)));
+  await writeFile(config, JSON.stringify(configuration(dir, major, options)));
   const env = {
     PATH: [...binaries.folders, process.env['PATH'] ?? ''].join(delimiter),
     DOCKER_HOST: host,
@@ -76,6 +80,7 @@ export async function startDocker(options: DockerOptions): Promise<Docker> {
     host,
     docker,
     env,
+    major,
     get pid() {
       return child?.pid ?? -1;
     },
@@ -112,11 +117,13 @@ export async function startDocker(options: DockerOptions): Promise<Docker> {
   return daemon;
 }
 
-const configuration = (dir: string, { storage, registries = [] }: DockerOptions): object => ({
+const configuration = (dir: string, major: number, { storage, registries = [] }: DockerOptions): object => ({
   'live-restore': true,
   'insecure-registries': registries,
   'data-root': join(dir, 'data'),
   'exec-root': join(dir, 'exec'),
+  // 20 makes a key of its own, in /etc unless it is told where.
+  ...(major < 28 ? { 'deprecated-key-path': join(dir, 'key.json') } : {}),
   ...(storage === 'containerd'
     ? { features: { 'containerd-snapshotter': true } }
     : { features: { 'containerd-snapshotter': false }, 'storage-driver': 'overlay2' }),
