@@ -47,8 +47,8 @@ const disk = (daemon: Daemon, name: string) => [
   { type: 'format/bind', source: '{{ mount 1 }}', options: ['rbind'] },
 ];
 
-const devicesOf = ({ active }: Pick<ActivationInfo, 'active'>): string =>
-  readlinkSync(active[0]?.mountPoint ?? '').slice('/dev/'.length);
+const devicesOf = (info: ActivationInfo | undefined): string =>
+  readlinkSync(info?.active[0]?.mountPoint ?? '').slice('/dev/'.length);
 const isAttached = (device: string): boolean => existsSync(`/sys/block/${device}/loop`);
 
 test('activate, info, list, deactivate, as a client sees them', async () => {
@@ -79,7 +79,7 @@ test('activate, info, list, deactivate, as a client sees them', async () => {
   await fails(mounts.info({ name: 'absent' }, inside), 'NotFound');
   await fails(mounts.info({ name: 'd' }, { namespace: 'other' }), 'NotFound');
   await fails(mounts.info({ name: 'd' }), 'FailedPrecondition');
-  const device = devicesOf(info as ActivationInfo);
+  const device = devicesOf(info);
   assert.equal(isAttached(device), true);
   await mounts.deactivate({ name: 'd' }, inside);
   await fails(mounts.deactivate({ name: 'd' }, inside), 'NotFound');
@@ -107,7 +107,7 @@ test('a lease keeps a mount through kill -9; when it goes, so does the mount, in
     await connection.client(Leases).create({ id: 'holder' }, inside);
     await connection.client(Leases).create({ id: 'another' }, inside);
     const { info } = await mounts.activate({ name: 'd', mounts: disk(daemon, 'd') }, under);
-    device = devicesOf(info as ActivationInfo);
+    device = devicesOf(info);
     await writeFile(join(info?.active[1]?.mountPoint ?? '', 'file'), 'kept');
     await connection.client(Leases).delete({ id: 'another', sync: true }, inside);
   }

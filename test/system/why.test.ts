@@ -160,7 +160,7 @@ test('du: sizes agree with the disk, shared and unique add up, short names are u
   assert.match(text, /B in all: 3 blobs .* uploads 0 B$/m);
   assert.match(await printed(daemon, 'du', '--by', 'content'), /HOLDERS +CONTENT\n/);
   assert.match(await printed(daemon, 'du', '--no-walk'), /\+ +writes$|\d+\.\d \w+\+/m);
-  assert.match(await printed(daemon, 'du', '--all'), /^NAMESPACE +CONTENT/m);
+  assert.match(await printed(daemon, 'du', '--all-namespaces'), /^NAMESPACE +CONTENT/m);
 });
 
 test('a daemon that cannot tell is named', async () => {

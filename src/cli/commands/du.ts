@@ -21,7 +21,7 @@ const usualKinds: readonly string[] = ['image', 'container', 'sandbox', 'lease',
 
 interface Flags {
   readonly by?: string;
-  readonly all?: true;
+  readonly allNamespaces?: boolean;
   readonly walk: boolean;
 }
 
@@ -33,14 +33,17 @@ export const duCommand = (app: App): Command =>
         'SHARED is needed by others too; UNIQUE would be free without it.',
     )
     .addOption(new Option('--by <kind>', 'list these only, one by one').choices(kinds))
-    .option('--all', 'of all namespaces')
+    .option('--all-namespaces', 'of every namespace')
     .option('--no-walk', 'do not measure the writable layers of containers, which takes a walk through each')
     .addOption(outputOption())
-    .addHelpText('after', '\nExamples:\n  gantry du\n  gantry du --by snapshot\n  gantry du --all -o json')
-    .action(async ({ by, all, walk }: Flags, command: Command) => {
+    .addHelpText(
+      'after',
+      '\nExamples:\n  gantry du\n  gantry du --by snapshot\n  gantry du --all-namespaces -o json',
+    )
+    .action(async ({ by, allNamespaces = false, walk }: Flags, command: Command) => {
       const globals = globalsOf(command);
       await using connection = connectGrpc(await app.reach(globals));
-      const request = { allNamespaces: all === true, skipWalks: !walk };
+      const request = { allNamespaces, skipWalks: !walk };
       const { entries, totals } = await gather(connection.client(Usage), request, {
         namespace: globals.namespace,
       });
@@ -50,7 +53,9 @@ export const duCommand = (app: App): Command =>
         return;
       }
       const shown = by === undefined ? usualKinds : [by];
-      const tables = shown.map((kind) => tableOf(kind, listed, all === true)).filter((table) => table !== '');
+      const tables = shown
+        .map((kind) => tableOf(kind, listed, allNamespaces))
+        .filter((table) => table !== '');
       app.print([...tables, ...(by === undefined ? [totalsText(totals)] : [])].join('\n'));
     });
 
