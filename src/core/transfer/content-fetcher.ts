@@ -3,9 +3,9 @@
  * the first. Downloads go through content ingests, so one that was cut goes on where it ended, in this pull or the
  * next. Nothing is visible before its digest and size hold.
  */
-import { setTimeout as wait } from 'node:timers/promises';
+import { backoffMs, pause } from '../../base/backoff.ts';
 import { checkSignal, type NamespacedContext } from '../../base/context.ts';
-import { ContainerdError, failedPrecondition, hasCode, unavailable, wrap } from '../../base/errors.ts';
+import { failedPrecondition, hasCode, unavailable, wrap } from '../../base/errors.ts';
 import { parseIngestRef } from '../../base/identifiers.ts';
 import { type KeyedLock, raceSignal } from '../../base/keyed-lock.ts';
 import { limits } from '../../base/limits.ts';
@@ -19,6 +19,8 @@ import type { RegistryClient, RemoteContent } from '../registry/registry-client.
 import { distributionSource } from './distribution-source.ts';
 import { hasContent } from './image-content.ts';
 import type { ProgressReport } from './progress-report.ts';
+
+const lockedIngest = { firstMs: limits.lockedIngestMs, maxMs: limits.lockedIngestMaxMs };
 
 export interface ContentFetcherDependencies {
   readonly content: ContentStore;
@@ -92,18 +94,14 @@ export class ContentFetcher {
       totalBytes: descriptor.sizeBytes,
       expected: descriptor.digest,
     };
-    for (
-      let delayMs: number = limits.lockedIngestMs;
-      ;
-      delayMs = Math.min(delayMs * 2, limits.lockedIngestMaxMs)
-    ) {
+    for (let failures = 1; ; failures += 1) {
       try {
         return await this.#deps.content.writer(ctx, options);
       } catch (error) {
         if (hasCode(error, 'AlreadyExists')) return undefined;
         // A client writes the same blob: it may finish, or leave its part to us.
         if (!hasCode(error, 'Unavailable')) throw error;
-        await sleep(delayMs, ctx.signal);
+        await pause(backoffMs(failures, lockedIngest), ctx.signal);
       }
     }
   }
@@ -132,7 +130,7 @@ export class ContentFetcher {
           { digest: descriptor.digest, offset: writer.status().offsetBytes, reason: String(error) },
           'download was cut and goes on',
         );
-        await sleep(limits.registryBackoffMs * 2 ** (failures - 1), ctx.signal);
+        await pause(backoffMs(failures, { firstMs: limits.registryBackoffMs }), ctx.signal);
       }
     }
   }
@@ -222,13 +220,5 @@ export async function permitOf(semaphore: Semaphore, signal: AbortSignal): Promi
   } catch (error) {
     void acquired.then((permit) => permit[Symbol.dispose]());
     throw error;
-  }
-}
-
-async function sleep(delayMs: number, signal: AbortSignal): Promise<void> {
-  try {
-    await wait(delayMs, undefined, { signal });
-  } catch {
-    throw ContainerdError.from(signal.reason);
   }
 }

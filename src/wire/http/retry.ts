@@ -2,8 +2,7 @@
  * Second tries: for 429 and 5xx answers and for connections that broke, with growing, jittered waits, or as long as the
  * server's Retry-After says. What cannot be sent again (a streamed body) is not.
  */
-import { setTimeout as wait } from 'node:timers/promises';
-import { checkSignal } from '../../base/context.ts';
+import { backoffMs, jittered, pause } from '../../base/backoff.ts';
 import { ContainerdError } from '../../base/errors.ts';
 import { limits } from '../../base/limits.ts';
 import { discardBody } from './body.ts';
@@ -25,13 +24,17 @@ const retriedStatuses = new Set([408, 429, 500, 502, 503, 504]);
 /** After the last try, its answer or error as it is. */
 export function retrying(send: Send, options: RetryOptions = {}): Send {
   const attempts = options.attempts ?? limits.registryAttempts;
-  const sleep = options.sleep ?? sleepUntil;
+  const sleep = options.sleep ?? pause;
+  const backoff = {
+    firstMs: options.backoffMs ?? limits.registryBackoffMs,
+    maxMs: options.maxBackoffMs ?? limits.registryBackoffMaxMs,
+  };
   return async (request) => {
     for (let attempt = 1; ; attempt += 1) {
       const last = attempt >= attempts || !canRepeat(request);
       const outcome = await attemptOnce(send, request, last);
       if ('response' in outcome) return outcome.response;
-      const delayMs = outcome.retryAfterMs ?? backoff(attempt, options);
+      const delayMs = outcome.retryAfterMs ?? jittered(backoffMs(attempt, backoff));
       options.onRetry?.(outcome.reason, delayMs);
       await sleep(delayMs, request.signal);
     }
@@ -57,25 +60,10 @@ async function attemptOnce(send: Send, request: HttpRequest, last: boolean): Pro
 
 const canRepeat = ({ body }: HttpRequest): boolean => body === undefined || body instanceof Uint8Array;
 
-function backoff(attempt: number, options: RetryOptions): number {
-  const base = options.backoffMs ?? limits.registryBackoffMs;
-  const delayMs = Math.min(base * 2 ** (attempt - 1), options.maxBackoffMs ?? limits.registryBackoffMaxMs);
-  return delayMs * (0.5 + Math.random() / 2);
-}
-
 /** Seconds or an HTTP date (RFC 9110, section 10.2.3); undefined when there is none or it makes no sense. */
 export function parseRetryAfterMs(value: string | undefined, nowMs: number): number | undefined {
   if (value === undefined) return undefined;
   if (/^\d{1,9}$/.test(value.trim())) return Number(value) * 1000;
   const dateMs = Date.parse(value);
   return Number.isNaN(dateMs) ? undefined : Math.max(dateMs - nowMs, 0);
-}
-
-async function sleepUntil(delayMs: number, signal: AbortSignal | undefined): Promise<void> {
-  try {
-    await wait(delayMs, undefined, signal === undefined ? {} : { signal });
-  } catch (error) {
-    if (signal !== undefined) checkSignal(signal);
-    throw error;
-  }
 }
