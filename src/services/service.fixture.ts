@@ -1,7 +1,7 @@
 /** The services over a real socket and real metadata, for the tests beside. */
 import { join } from 'node:path';
 import { digestOf } from '../base/digest.ts';
-import { ContainerdError, unimplemented } from '../base/errors.ts';
+import { unimplemented, unknown } from '../base/errors.ts';
 import { silentLogger } from '../base/logger.ts';
 import type { Differ } from '../core/diff/differ.ts';
 import { Exchange } from '../core/events/exchange.ts';
@@ -80,7 +80,7 @@ export const plugins: PluginRecord[] = [
     capabilities: [],
     exports: {},
     status: 'skip',
-    error: new ContainerdError('Unknown', 'no btrfs: skip plugin'),
+    error: unknown('no btrfs: skip plugin'),
   },
 ];
 

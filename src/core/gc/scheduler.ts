@@ -7,7 +7,7 @@
  * while nothing has changed.
  */
 import { background, type Context } from '../../base/context.ts';
-import { ContainerdError } from '../../base/errors.ts';
+import { type ContainerdError, canceled } from '../../base/errors.ts';
 import { raceSignal } from '../../base/keyed-lock.ts';
 import type { Logger } from '../../base/logger.ts';
 import type { CollectionSchedule, GarbageCollector, GcRun } from './garbage-collector.ts';
@@ -168,4 +168,4 @@ export class GcScheduler implements GarbageCollector, AsyncDisposable {
   }
 }
 
-const stopped = (): ContainerdError => new ContainerdError('Canceled', 'garbage collection is stopping');
+const stopped = (): ContainerdError => canceled('garbage collection is stopping');
