@@ -2,15 +2,15 @@
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { version } from '../../base/version.ts';
+import { MountingTaskManager } from '../../core/mounts/mounting-tasks.ts';
 import { noConfig } from '../../core/plugins/config-table.ts';
 import type { Plugin } from '../../core/plugins/plugin.ts';
 import { Deadlines } from '../../core/runtime/calls/deadlines.ts';
-import { ShimTaskManager } from '../../core/runtime/shim-task-manager.ts';
 import type { ShimProgram } from '../../core/runtime/shims/foreign-shim.ts';
 import { hostPlatform } from '../../oci/platform.ts';
 import { definePlugin } from './define-plugin.ts';
 import type { BuiltinDependencies } from './dependencies.ts';
-import { eventExchange, metadata, shimManager, taskManager, tasksNoun } from './tokens.ts';
+import { eventExchange, metadata, mountManager, shimManager, taskManager, tasksNoun } from './tokens.ts';
 
 /** Our shim, run by the same Node: beside the bundle that runs, or from source when the daemon is. */
 function builtInShim(): { readonly program: ShimProgram; readonly binDir: string } {
@@ -39,7 +39,7 @@ export function runtime({ platform, configuration }: BuiltinDependencies): Plugi
 
   const task = definePlugin({
     ...taskManager,
-    requires: [shimManager.type, metadata.type, eventExchange.type],
+    requires: [shimManager.type, metadata.type, eventExchange.type, mountManager.type],
     config: noConfig,
     init: async ({ ctx, get, meta, rootDir, stateDir, onStop }) => {
       const { containers, content } = get(metadata);
@@ -51,8 +51,16 @@ export function runtime({ platform, configuration }: BuiltinDependencies): Plugi
         publishBinary: path.join(binDir, 'gantryd'),
         version,
       };
-      const tasks = new ShimTaskManager(
-        { containers, content, events, exits: events.exits, platform, log: ctx.log },
+      const tasks = new MountingTaskManager(
+        {
+          containers,
+          content,
+          events,
+          exits: events.exits,
+          mounts: get(mountManager),
+          platform,
+          log: ctx.log,
+        },
         {
           root: rootDir(),
           state: stateDir(),
