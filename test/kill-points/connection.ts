@@ -27,13 +27,13 @@ export class LastingClient implements AsyncDisposable {
   }
 
   /**
-   * `already` are the codes by which a repeated call says that an earlier try did the work: then the answer is
-   * undefined. From a first try they are errors.
+   * `already` are the codes or the words by which a repeated call says that an earlier try did the work: then the answer
+   * is undefined. From a first try they are errors.
    */
   async call<T>(
     what: string,
     perform: (client: GantryClient) => Promise<T>,
-    { already = [] }: { already?: readonly ErrorCode[] } = {},
+    { already = [] }: { already?: readonly (ErrorCode | RegExp)[] } = {},
   ): Promise<T | undefined> {
     let answer: { value: T | undefined } | undefined;
     let failure: unknown;
@@ -49,7 +49,7 @@ export class LastingClient implements AsyncDisposable {
             await this.#reconnect();
             throw error;
           }
-          if (tries > 1 && already.some((code) => hasCode(error, code))) answer = { value: undefined };
+          if (tries > 1 && already.some((sign) => isSignOf(error, sign))) answer = { value: undefined };
           else failure = new Error(`${what}: ${ContainerdError.from(error).message}`, { cause: error });
         }
         return true;
@@ -69,3 +69,6 @@ export class LastingClient implements AsyncDisposable {
     await this.#client[Symbol.asyncDispose]();
   }
 }
+
+const isSignOf = (error: unknown, sign: ErrorCode | RegExp): boolean =>
+  typeof sign === 'string' ? hasCode(error, sign) : sign.test(ContainerdError.from(error).message);

@@ -54,9 +54,12 @@ async function make({ client, image }: World, id: string, args: readonly string[
   );
 }
 
+/** An error without a class, as containerd's shim has it. */
+const startedBefore = /cannot start a (running|stopped) process/;
+
 async function start({ client, ledger }: World, id: string): Promise<void> {
   await client.call(`start ${id}`, (gantry) => gantry.tasks.task(id).start(), {
-    already: ['FailedPrecondition'],
+    already: [startedBefore],
   });
   ledger.count('started');
 }
@@ -93,7 +96,7 @@ async function exec({ client, ledger }: World, id: string, execId: string, statu
   const named = (gantry: Parameters<Parameters<LastingClient['call']>[1]>[0]) =>
     gantry.tasks.exec(id, execId);
   await client.call(`start ${execId} in ${id}`, (gantry) => named(gantry).start(), {
-    already: ['FailedPrecondition'],
+    already: [startedBefore],
   });
   const end = await client.call(`wait for ${execId} in ${id}`, (gantry) => named(gantry).wait());
   if (end !== undefined) ledger.expectStatus(`${execId} in ${id}`, end.exitStatus, status);
@@ -126,12 +129,12 @@ const isPaused: Story = async (world, id) => {
   await make(world, id, ['/bin/sleep', '1000']);
   await start(world, id);
   await world.client.call(`pause ${id}`, (gantry) => gantry.tasks.task(id).pause(), {
-    already: ['FailedPrecondition'],
+    already: [/cannot pause a paused container/],
   });
   const state = await world.client.call(`state of ${id}`, (gantry) => gantry.tasks.task(id).state());
   if (state?.status !== 'paused') world.ledger.break(`${id} was paused and is ${state?.status}`);
   await world.client.call(`resume ${id}`, (gantry) => gantry.tasks.task(id).resume(), {
-    already: ['FailedPrecondition'],
+    already: [/cannot resume a running process/],
   });
   await world.client.call(`kill ${id}`, (gantry) => gantry.tasks.task(id).kill(SIGKILL), {
     already: ['NotFound'],
