@@ -1,52 +1,10 @@
 /** Imports go downwards only and never in a circle; what belongs to one owner is imported nowhere else. */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
 import { test } from 'node:test';
-import { importsOf, isTestFile, layerOf, type SourceFile, sourceFiles } from './source-files.ts';
-
-interface LayerRule {
-  readonly may: readonly string[];
-  /** May be imported as types. */
-  readonly types?: readonly string[];
-  readonly instead: string;
-}
-
-const ask = 'pass it in by constructor, typed by a contract of the layer below';
-/** ARCHITECTURE.md draws this. */
-const layers: Readonly<Record<string, LayerRule>> = {
-  base: { may: [], instead: 'base stands alone: move the part that knows more up' },
-  platform: { may: ['base'], instead: ask },
-  oci: { may: ['base'], instead: 'oci holds words of OCI only: move what acts on them to core' },
-  wire: {
-    may: ['base'],
-    types: ['platform', 'oci'],
-    instead: 'wire carries messages: let core or services act on them',
-  },
-  core: { may: ['wire', 'oci', 'platform', 'base'], instead: `core must not know who serves it: ${ask}` },
-  services: { may: ['core', 'wire', 'oci', 'platform', 'base'], instead: ask },
-  cri: { may: ['services', 'core', 'wire', 'oci', 'platform', 'base'], instead: ask },
-  shim: {
-    may: ['wire', 'oci', 'platform', 'base'],
-    instead: 'the shim lives without the daemon: move what both need to oci, platform or base',
-  },
-  client: {
-    may: ['wire', 'oci', 'base'],
-    types: ['core', 'platform'],
-    instead: 'the client reaches the daemon by its API only',
-  },
-  cli: {
-    may: ['client', 'wire', 'oci', 'platform', 'base'],
-    types: ['core'],
-    instead: 'the command line uses src/client, as any program can',
-  },
-  daemon: {
-    may: ['services', 'cri', 'core', 'wire', 'oci', 'platform', 'base'],
-    instead: 'the daemon composes; it has no use for clients or shims',
-  },
-  testing: {
-    may: ['services', 'cri', 'core', 'client', 'shim', 'wire', 'oci', 'platform', 'base'],
-    instead: 'testing may use anything below daemon',
-  },
-};
+import { layers, layerTable } from './layers.ts';
+import { importsOf, isTestFile, layerOf, root, type SourceFile, sourceFiles } from './source-files.ts';
 
 interface OwnerRule {
   readonly modules: readonly string[];
@@ -106,6 +64,20 @@ test('imports go downwards', () => {
     }
   }
   report(problems);
+});
+
+test('ARCHITECTURE.md draws the layers as they are', () => {
+  const text = readFileSync(path.join(root, 'ARCHITECTURE.md'), 'utf8');
+  assert.deepEqual(
+    text.split('\n').filter((line) => Object.keys(layers).some((layer) => line.startsWith(`| ${layer} |`))),
+    layerTable(),
+    'the table of layers is not that of tools/tidy/layers.ts',
+  );
+  assert.deepEqual(
+    drawnArrows(text).filter(([from, to]) => layers[from]?.may.includes(to) !== true),
+    [],
+    'an arrow of the drawing leads where no import may',
+  );
 });
 
 test('only tests import testing, and only tests are imported by nothing else', () => {
@@ -189,4 +161,18 @@ function circles(files: ReadonlyMap<string, SourceFile>): string[][] {
   };
   for (const file of files.keys()) visit(file, []);
   return found;
+}
+
+/** `a ─► b, c ─► d` in the drawing: each of a group to each of the next, for names of layers. */
+function drawnArrows(text: string): (readonly [string, string])[] {
+  const drawing = text.split('```')[1] ?? '';
+  const groups = drawing
+    .split('\n')
+    .map((line) => line.split('─►').map((part) => part.split(/[^a-z]+/).filter((word) => word in layers)));
+  return groups.flatMap((line) =>
+    line.slice(1).flatMap((group, index) => {
+      const before = line[index] ?? [];
+      return before.flatMap((from) => group.map((to) => [from, to] as const));
+    }),
+  );
 }

@@ -6,6 +6,16 @@ import { test } from 'node:test';
 import { isTestFile, root, sourceFiles } from './source-files.ts';
 
 const maxLines = 400;
+/** Files that were longer when the rule came, with their lines then. The list only shrinks. */
+const longFiles: Readonly<Record<string, number>> = {
+  'src/core/gc/collector-model.test.ts': 430,
+  'src/core/gc/collector.test.ts': 408,
+  'src/core/registry/registry-client.test.ts': 421,
+  'src/core/runtime/shim-task-manager.test.ts': 420,
+  'src/shim/shim.test.ts': 462,
+  'src/wire/transport.suite.ts': 480,
+  'test/system/shim-adoption.test.ts': 532,
+};
 
 const report = (problems: readonly string[]): void => {
   assert.equal(problems.length, 0, `\n${problems.join('\n')}\n`);
@@ -71,16 +81,16 @@ test('the ending of a name says what a file is for', () => {
   );
 });
 
+/** `until` asks again after a moment; the kill points are moments that the seed chose. */
+const sleepers = ['src/testing/until.ts', 'test/kill-points/kill-points.ts'];
+
 test('tests do not sleep', () => {
   report(
     sourceFiles
-      // Waiting for a condition has to look at it again after a moment.
-      .filter(
-        ({ file }) => isTestFile(file) && !file.endsWith('/until.ts') && !file.startsWith('tools/tidy/'),
-      )
+      .filter(({ file }) => isTestFile(file) && !sleepers.includes(file) && !file.startsWith('tools/tidy/'))
       .flatMap(({ file, lines }) =>
         lines.flatMap((line, index) =>
-          /await\s+(?:sleep|delay|setTimeout)\(/.test(line)
+          /await\s+(?:sleep|delay|setTimeout|pause|wait|after)\(/.test(line)
             ? [`${file}:${index + 1}: wait for the condition, not for time`]
             : [],
         ),
@@ -88,10 +98,32 @@ test('tests do not sleep', () => {
   );
 });
 
-test('files stay short (warnings)', (context) => {
-  for (const { file, lines } of sourceFiles)
-    if (lines.length > maxLines)
-      context.diagnostic(`${file} has ${lines.length} lines: think again past ${maxLines}`);
+test('files stay short', () => {
+  report(
+    sourceFiles.flatMap(({ file, lines }) => {
+      const known = longFiles[file];
+      if (known === undefined)
+        return lines.length > maxLines
+          ? [`${file} has ${lines.length} lines: move what is a matter of its own past ${maxLines}`]
+          : [];
+      if (lines.length > known)
+        return [`${file} has grown from ${known} to ${lines.length} lines: it may only shrink`];
+      return lines.length <= maxLines ? [`${file} is short now: take it off the list of long files`] : [];
+    }),
+  );
+  report(
+    Object.keys(longFiles)
+      .filter((file) => !sourceFiles.some((source) => source.file === file))
+      .map((file) => `${file} is gone: take it off the list of long files`),
+  );
+});
+
+test('errors are made by their words', () => {
+  report(
+    findLines(/new ContainerdError\(/, 'use the words of src/base/errors.ts').filter(
+      (problem) => !isTestFile(problem.split(':')[0] ?? '') && !problem.startsWith('src/base/errors.ts:'),
+    ),
+  );
 });
 
 const documents = globSync(['*.md', 'docs/**/*.md', 'src/**/*.md'], { cwd: root }).toSorted();
