@@ -7,14 +7,23 @@ import { test } from 'node:test';
 import { type ErrorCode, hasCode } from '../../src/base/errors.ts';
 import { Leases } from '../../src/wire/gen/containerd/services/leases/v1/leases_pb.js';
 import { Mounts } from '../../src/wire/gen/containerd/services/mounts/v1/mounts_pb.js';
+import { Tasks } from '../../src/wire/gen/containerd/services/tasks/v1/tasks_pb.js';
 import type { ActivationInfo } from '../../src/wire/gen/containerd/types/mount_pb.js';
 import { connectGrpc } from '../../src/wire/grpc/client.ts';
 import type { CallOptions } from '../../src/wire/service.ts';
 import { type Daemon, startGantry } from '../support/daemon.ts';
+import { startRegistry } from '../support/registry.ts';
 import { attempt } from '../support/run.ts';
 import { until } from '../support/until.ts';
 
 const inside: CallOptions = { namespace: 'default' };
+
+/** A mount that nothing keeps goes with the next collection: clients have a lease. */
+async function leased(daemon: Daemon): Promise<CallOptions> {
+  await using connection = connectGrpc(daemon.address);
+  const { lease } = await connection.client(Leases).create({}, inside);
+  return { ...inside, lease: lease?.id ?? '' };
+}
 
 const fails = (promise: Promise<unknown>, code: ErrorCode): Promise<void> =>
   assert.rejects(promise, (error) => {
@@ -55,9 +64,10 @@ test('activate, info, list, deactivate, as a client sees them', async () => {
   await using daemon = await startGantry();
   await using connection = connectGrpc(daemon.address);
   const mounts = connection.client(Mounts);
+  const holding = await leased(daemon);
   const { info } = await mounts.activate(
     { name: 'd', mounts: disk(daemon, 'd'), labels: { a: 'b' } },
-    inside,
+    holding,
   );
   assert.deepEqual(
     info?.active.map(({ mount }) => mount?.type),
@@ -125,6 +135,7 @@ test('what kill -9 leaves in the middle of an activation is gone after the start
   await using daemon = await startGantry();
   const places = join(daemon.state, 'io.containerd.mount-manager.v1.bolt/t');
   await using connection = connectGrpc(daemon.address);
+  const holding = await leased(daemon);
   // A file system that takes a while to be made, so that the kill finds it there.
   const [first, ...rest] = disk(daemon, 'd');
   const bind = { type: 'bind', source: daemon.root, options: ['rbind'] };
@@ -132,7 +143,7 @@ test('what kill -9 leaves in the middle of an activation is gone after the start
   const moved = rest.map((mount) => ({ ...mount, source: mount.source.replace('1', '2').replace('0', '1') }));
   const activation = connection
     .client(Mounts)
-    .activate({ name: 'd', mounts: [bind, slow as typeof bind, ...moved] }, inside)
+    .activate({ name: 'd', mounts: [bind, slow as typeof bind, ...moved] }, holding)
     .then(
       () => 'done',
       () => 'cut',
@@ -146,7 +157,43 @@ test('what kill -9 leaves in the middle of an activation is gone after the start
   if ((await listed(daemon)).length === 0) assert.deepEqual(await mountedBelow(daemon), []);
   assert.equal(existsSync(join(places, '999')), false);
   await using again = connectGrpc(daemon.address);
-  const { info } = await again.client(Mounts).activate({ name: 'e', mounts: disk(daemon, 'e') }, inside);
+  const { info } = await again.client(Mounts).activate({ name: 'e', mounts: disk(daemon, 'e') }, holding);
   assert.equal(info?.active.length, 2);
   await again.client(Mounts).deactivate({ name: 'e' }, inside);
+});
+
+test('a container on a disk that the daemon mounts for it: run, files kept, unmounted with the task', async () => {
+  await using registry = await startRegistry(['busybox']);
+  await using daemon = await startGantry();
+  const image = registry.reference('busybox');
+  await daemon.ctr('images', 'pull', '--plain-http', image);
+  await daemon.ctr('containers', 'create', image, 'c', 'sh', '-c', 'echo run >> /disk; sync; cat /disk');
+  await using connection = connectGrpc(daemon.address);
+  const [tasks, mounts] = [connection.client(Tasks), connection.client(Mounts)];
+  // The container's own files go onto the disk first.
+  const prepared = await mounts.activate({ name: 'fill', mounts: disk(daemon, 'c') }, await leased(daemon));
+  const place = prepared.info?.active[1]?.mountPoint ?? '';
+  const layers = join(daemon.root, 'io.containerd.snapshotter.v1.overlayfs/snapshots');
+  const filled = await attempt('sh', ['-c', `cp -a ${layers}/*/fs/. ${place}/ && test -e ${place}/bin/sh`]);
+  assert.equal(filled.status, 0, filled.stderr);
+  await mounts.deactivate({ name: 'fill' }, inside);
+  for (const lines of [1, 2]) {
+    const stdout = join(daemon.state, `out${lines}`);
+    await tasks.create({ containerId: 'c', rootfs: disk(daemon, 'c'), stdout: `file://${stdout}` }, inside);
+    assert.deepEqual(await listed(daemon), ['c']);
+    await fails(tasks.create({ containerId: 'c', rootfs: disk(daemon, 'c') }, inside), 'AlreadyExists');
+    assert.deepEqual(await listed(daemon), ['c']);
+    await tasks.start({ containerId: 'c' }, inside);
+    assert.equal((await tasks.wait({ containerId: 'c' }, inside)).exitStatus, 0);
+    await tasks.delete({ containerId: 'c' }, inside);
+    assert.equal(await readFile(stdout, 'utf8'), 'run\n'.repeat(lines));
+    assert.deepEqual([await listed(daemon), await mountedBelow(daemon)], [[], []]);
+  }
+  // One that cannot be made leaves nothing.
+  const broken = [
+    ...disk(daemon, 'c').slice(0, 2),
+    { type: 'format/bind', source: '{{ mount 9 }}', options: ['rbind'] },
+  ];
+  await fails(tasks.create({ containerId: 'c', rootfs: broken }, inside), 'InvalidArgument');
+  assert.deepEqual([await listed(daemon), await mountedBelow(daemon)], [[], []]);
 });
