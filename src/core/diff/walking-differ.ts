@@ -38,6 +38,12 @@ export class WalkingDiffer implements Differ, AsyncDisposable {
     this.#platform = platform;
     this.#tempRoot = tempRoot;
     this.#applier = new LayerApplier({ platform, log }, { tempRoot });
+    const byStreams = 'node streams';
+    const engines = {
+      gzip: platform.inflate.engine('gzip') ?? byStreams,
+      zstd: platform.inflate.engine('zstd') ?? byStreams,
+    };
+    log.info(engines, 'how layers are inflated');
   }
 
   get appliesEarly(): boolean {

@@ -126,29 +126,39 @@ function inflatesRight(
   return Buffer.concat(inflated).equals(Buffer.concat([known, known.subarray(0, 999)]));
 }
 
+interface Chosen {
+  readonly name: string;
+  readonly make: MakeEngine;
+}
+
 export class LinuxInflaters implements InflateOperations {
   /** Chosen at the first use: most threads never inflate. */
-  #engines: ReadonlyMap<CompressedFormat, MakeEngine> | undefined;
+  #engines: ReadonlyMap<CompressedFormat, Chosen> | undefined;
 
   engine(format: CompressedFormat): string | undefined {
-    using engine = this.#choose().get(format)?.();
-    return engine?.name;
+    return this.#choose().get(format)?.name;
   }
 
   open(format: CompressedFormat, take: (bytes: Uint8Array) => void): Inflater | undefined {
-    const engine = this.#choose().get(format)?.();
+    const engine = this.#choose().get(format)?.make();
     return engine === undefined ? undefined : new MemberInflater(format, engine, take);
   }
 
-  #choose(): ReadonlyMap<CompressedFormat, MakeEngine> {
+  #choose(): ReadonlyMap<CompressedFormat, Chosen> {
     if (this.#engines !== undefined) return this.#engines;
-    const engines = new Map<CompressedFormat, MakeEngine>();
-    const gzip = [isalEngine, zlibEngine].find((make) =>
-      inflatesRight('gzip', (bytes) => gzipSync(bytes), make),
-    );
-    if (gzip !== undefined) engines.set('gzip', gzip);
-    if (inflatesRight('zstd', (bytes) => zstdCompressSync(bytes), zstdEngine))
-      engines.set('zstd', zstdEngine);
+    const engines = new Map<CompressedFormat, Chosen>();
+    const consider = (
+      format: CompressedFormat,
+      compress: (bytes: Buffer) => Buffer,
+      make: MakeEngine,
+    ): void => {
+      if (engines.has(format) || !inflatesRight(format, compress, make)) return;
+      using engine = make();
+      if (engine !== undefined) engines.set(format, { name: engine.name, make });
+    };
+    consider('gzip', (bytes) => gzipSync(bytes), isalEngine);
+    consider('gzip', (bytes) => gzipSync(bytes), zlibEngine);
+    consider('zstd', (bytes) => zstdCompressSync(bytes), zstdEngine);
     this.#engines = engines;
     return engines;
   }

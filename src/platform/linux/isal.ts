@@ -79,8 +79,8 @@ class IsalEngine implements MemberEngine {
   [Symbol.dispose](): void {}
 }
 
+/** Loaded once and kept: a library that koffi lets go of may not come again. */
+const library = load();
+
 /** Undefined where the library is not installed. */
-export function isalEngine(): MemberEngine | undefined {
-  const library = load();
-  return library === undefined ? undefined : new IsalEngine(library);
-}
+export const isalEngine = (): MemberEngine | undefined => library && new IsalEngine(library);

@@ -68,10 +68,10 @@ class ZlibEngine implements MemberEngine {
 }
 
 interface Zstd {
-  readonly create: () => bigint;
-  readonly free: (stream: bigint) => number;
-  readonly init: (stream: bigint) => number;
-  readonly decompress: (stream: bigint, output: Buffer, input: Buffer) => number | bigint;
+  readonly create: () => bigint | number;
+  readonly free: (stream: bigint | number) => number;
+  readonly init: (stream: bigint | number) => number;
+  readonly decompress: (stream: bigint | number, output: Buffer, input: Buffer) => number | bigint;
   readonly isError: (code: number | bigint) => number;
   readonly errorName: (code: number | bigint) => string;
 }
@@ -79,14 +79,14 @@ interface Zstd {
 class ZstdEngine implements MemberEngine {
   readonly name = 'zstd';
   readonly #zstd: Zstd;
-  readonly #stream: bigint;
+  readonly #stream: bigint | number;
   readonly #in = Buffer.alloc(24);
   readonly #out = Buffer.alloc(24);
 
   constructor(zstd: Zstd) {
     this.#zstd = zstd;
     this.#stream = zstd.create();
-    if (this.#stream === 0n) throw resourceExhausted('zstd has no memory');
+    if (Number(this.#stream) === 0) throw resourceExhausted('zstd has no memory');
   }
 
   begin(): void {
@@ -117,39 +117,35 @@ function fill(buffer: Buffer, address: bigint, sizeBytes: number): void {
   buffer.writeBigUInt64LE(0n, 16);
 }
 
-/** Undefined where Node does not export its zlib. Errors: ResourceExhausted. */
-export function zlibEngine(): MemberEngine | undefined {
-  const zlib = loaded(
-    (node): Zlib => ({
+/** Loaded once and kept: a library that koffi lets go of may not come again. */
+const loaded = loadNode();
+
+function loadNode(): { readonly zlib?: Zlib; readonly zstd?: Zstd } {
+  try {
+    const node = koffi.load(null);
+    const zlib: Zlib = {
       version: node.func('const char *zlibVersion()'),
       init: node.func('int inflateInit2_(void *, int, const char *, int)'),
       inflate: node.func('int inflate(void *, int)'),
       reset: node.func('int inflateReset(void *)'),
       end: node.func('int inflateEnd(void *)'),
-    }),
-  );
-  return zlib === undefined ? undefined : new ZlibEngine(zlib);
-}
-
-/** Undefined where Node does not export its zstd. Errors: ResourceExhausted. */
-export function zstdEngine(): MemberEngine | undefined {
-  const zstd = loaded(
-    (node): Zstd => ({
+    };
+    const zstd: Zstd = {
       create: node.func('uintptr_t ZSTD_createDStream()'),
       free: node.func('size_t ZSTD_freeDStream(uintptr_t)'),
       init: node.func('size_t ZSTD_initDStream(uintptr_t)'),
       decompress: node.func('size_t ZSTD_decompressStream(uintptr_t, void *, void *)'),
       isError: node.func('unsigned int ZSTD_isError(size_t)'),
       errorName: node.func('const char *ZSTD_getErrorName(size_t)'),
-    }),
-  );
-  return zstd === undefined ? undefined : new ZstdEngine(zstd);
-}
-
-function loaded<Functions>(load: (node: ReturnType<typeof koffi.load>) => Functions): Functions | undefined {
-  try {
-    return load(koffi.load(null));
+    };
+    return { zlib, zstd };
   } catch {
-    return undefined;
+    return {};
   }
 }
+
+/** Undefined where Node does not export its zlib. Errors: ResourceExhausted. */
+export const zlibEngine = (): MemberEngine | undefined => loaded.zlib && new ZlibEngine(loaded.zlib);
+
+/** Undefined where Node does not export its zstd. Errors: ResourceExhausted. */
+export const zstdEngine = (): MemberEngine | undefined => loaded.zstd && new ZstdEngine(loaded.zstd);
