@@ -7,7 +7,7 @@
  * what it was meant to be.
  */
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { cpus, release, tmpdir, totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
 import { type Daemon, startGantry, startPeer } from '../test/support/daemon.ts';
@@ -16,43 +16,13 @@ import { type Registry, startRegistry } from '../test/support/registry.ts';
 import { attempt, run } from '../test/support/run.ts';
 import { type Paired, report, type Target, takeTurns, time } from './compare.ts';
 import { onPrivateNode, pssMb } from './memory.ts';
+import { pullSuites } from './pull.ts';
 import { starts } from './start.ts';
 
-const pullRounds = 5;
 const ingestRounds = 5;
 const ingestBytes = 128 * 1024 * 1024;
 /** runc's state of the peer is the machine's, not the daemon's. */
 const memoryPrefix = `memory-${randomBytes(4).toString('hex')}`;
-
-/** Image gone, its content and snapshots collected, the page cache cold: so that each pull does all of the work. */
-async function forget(daemon: Daemon, reference: string): Promise<void> {
-  await daemon.ctr.attempt(['images', 'rm', '--sync', reference]);
-  await run('sync', []);
-  await writeFile('/proc/sys/vm/drop_caches', '3');
-}
-
-async function pull(daemon: Daemon, reference: string, ...flags: string[]): Promise<number> {
-  await forget(daemon, reference);
-  return time(() => daemon.ctr('images', 'pull', '--plain-http', ...flags, reference));
-}
-
-async function pulls(ours: Daemon, peer: Daemon, registry: Registry): Promise<Paired[]> {
-  const reference = registry.reference('debian');
-  const results: Paired[] = [];
-  for (const [title, flags] of [
-    ['pull and unpack, 6 layers, 75 MB, in the daemon (ctr images pull)', []],
-    ['pull and unpack, 6 layers, 75 MB, by the client (ctr images pull --local)', ['--local']],
-  ] as const)
-    results.push(
-      await takeTurns(
-        title,
-        pullRounds,
-        () => pull(ours, reference, ...flags),
-        () => pull(peer, reference, ...flags),
-      ),
-    );
-  return results;
-}
 
 async function ingests(ours: Daemon, peer: Daemon): Promise<Paired> {
   const dir = await mkdtemp(join(tmpdir(), 'gantry-bench-'));
@@ -129,7 +99,7 @@ async function memory(registry: Registry): Promise<Paired[]> {
 const suites = {
   memory,
   start: withDaemons(starts),
-  pull: withDaemons(pulls),
+  ...Object.fromEntries(Array.from(pullSuites, ([name, suite]) => [name, withDaemons(suite)])),
   ingest: withDaemons(async (ours, peer) => [await ingests(ours, peer)]),
 } satisfies Record<string, (registry: Registry) => Promise<Paired[]>>;
 
