@@ -22,7 +22,8 @@ export interface NamespacedContext extends Context {
   readonly namespace: Namespace;
 }
 
-const never = new AbortController().signal;
+/** A signal that never aborts. */
+export const never = new AbortController().signal;
 
 /** A context that nothing cancels: for the daemon's own work. */
 export const background = (log: Logger): Context => Object.freeze({ signal: never, log });

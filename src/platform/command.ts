@@ -13,6 +13,7 @@ import { hasCode, resourceExhausted } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import { withNodeErrors } from './errno.ts';
 import type { CommandResult, ProcessOperations } from './platform.ts';
+import { SIGKILL } from './signals.ts';
 
 export interface CommandRequest {
   /** Absolute path, or a name looked up on PATH of `env`. */
@@ -26,7 +27,6 @@ export interface CommandRequest {
   readonly signal?: AbortSignal;
 }
 
-const SIGKILL = 9;
 const watchMs = 100;
 
 /** A file without a name, read and written by descriptor only. */

@@ -8,6 +8,7 @@ import { raceSignal } from '../base/keyed-lock.ts';
 import { joinCgroup } from './cgroups/join-cgroup.ts';
 import { makePipe } from './pipe.ts';
 import type { Platform, StdioTarget } from './platform.ts';
+import { SIGKILL } from './signals.ts';
 
 export interface ReadyProcessDependencies {
   readonly platform: Pick<Platform, 'files' | 'mounts' | 'processes'>;
@@ -27,8 +28,6 @@ export interface ReadyProcess {
   /** Called before it is ready, for what must be known of it in any case. */
   readonly onSpawned?: (pid: number) => void;
 }
-
-const SIGKILL = 9;
 
 /**
  * Its pid, in a session of its own. Errors: Unavailable with what it said, or that it ended; NotFound (no such program);

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { ContainerdError } from '../base/errors.ts';
 import { silentLogger } from '../base/logger.ts';
 import type { Platform } from '../platform/platform.ts';
+import { SIGKILL } from '../platform/signals.ts';
 import { Task } from '../wire/gen/containerd/runtime/task/v3/shim_pb.js';
 import { Status } from '../wire/gen/containerd/types/task/task_pb.js';
 import { type Handlers, serve } from '../wire/service.ts';
@@ -23,8 +24,6 @@ interface HeldProcess {
   exitStatus: number;
   ended: PromiseWithResolvers<void>;
 }
-
-const SIGKILL = 9;
 
 export class FakeShim implements AsyncDisposable {
   /** What was really done, in order: `start c1`. */

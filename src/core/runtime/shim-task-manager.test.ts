@@ -21,6 +21,7 @@ import { now } from '../../base/time.ts';
 import { makeSpec } from '../../oci/default-spec.ts';
 import type { Platform } from '../../platform/platform.ts';
 import { selectPlatform } from '../../platform/select.ts';
+import { SIGKILL } from '../../platform/signals.ts';
 import { anyFromWire, jsonTypeUrls, packAny, packJson, unpackAny } from '../../wire/any.ts';
 import { TaskExitSchema } from '../../wire/gen/containerd/events/task_pb.js';
 import { Task } from '../../wire/gen/containerd/runtime/task/v3/shim_pb.js';
@@ -39,7 +40,6 @@ import { TaskEventExchange } from './loss/task-events.ts';
 import { ShimTaskManager } from './shim-task-manager.ts';
 import type { CreateTask } from './task-manager.ts';
 
-const SIGKILL = 9;
 const shimCgroup = '/gantry-manager-test';
 const log = silentLogger;
 

@@ -11,7 +11,7 @@ import type { Logger } from '../../base/logger.ts';
 import { now } from '../../base/time.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
 import type { Platform } from '../../platform/platform.ts';
-import { identify } from '../../platform/process-identity.ts';
+import { SIGKILL } from '../../platform/signals.ts';
 import { anyFromWire, anyToWire } from '../../wire/any.ts';
 import type { ContainerStore } from '../containers/container-store.ts';
 import type { ContentStore } from '../content/content-store.ts';
@@ -44,8 +44,6 @@ import { createTask, type TaskCreateDependencies } from './tasks/task-create.ts'
 import { deleteProcess, deleteTask } from './tasks/task-delete.ts';
 import { loadTasks } from './tasks/task-load.ts';
 import { TaskTable } from './tasks/task-table.ts';
-
-const SIGKILL = 9;
 
 export interface ShimTaskManagerDependencies {
   readonly containers: ContainerStore;
@@ -136,8 +134,7 @@ export class ShimTaskManager implements TaskManager, AsyncDisposable {
   ): Promise<{ pid: number }> {
     const task = await this.#task(ctx, containerId);
     const { pid } = await this.#call(ctx, task, 'start', { id: containerId, execId });
-    const started = identify(this.#dependencies.platform.processes, pid);
-    if (started !== undefined) task.processes.set(execId, started);
+    task.learnProcess(this.#dependencies.platform.processes, execId, pid);
     return { pid };
   }
 

@@ -6,10 +6,10 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { hasCode, notFound } from '../../base/errors.ts';
 import type { ProcessOperations } from '../platform.ts';
+import { SIGKILL } from '../signals.ts';
 import { type CgroupPaths, cgroupOf } from './cgroup-paths.ts';
 import { cgroupProcesses, cgroupTree, isFrozenIn } from './cgroup-processes.ts';
 
-const SIGKILL = 9;
 /** How often it is asked, a millisecond apart, whether all stand still. */
 const frozenAttempts = 20;
 const killRounds = 10;

@@ -3,12 +3,12 @@
  * watched. Its pinned pidfd knows; without one the kernel tells as long as the process is there. 255 stands for a
  * status that nobody kept.
  */
+import { never } from '../../base/context.ts';
 import type { Logger } from '../../base/logger.ts';
 import { now } from '../../base/time.ts';
 import type { ProcessExit, ProcessOperations } from '../../platform/platform.ts';
 
 const unknownStatus = 255;
-const never = new AbortController().signal;
 
 export interface AdoptedPid {
   readonly pid: number;

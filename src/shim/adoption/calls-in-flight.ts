@@ -7,13 +7,12 @@ import { basename, dirname, join } from 'node:path';
 import { hasCode } from '../../base/errors.ts';
 import type { Logger } from '../../base/logger.ts';
 import type { ProcessOperations } from '../../platform/platform.ts';
+import { SIGKILL } from '../../platform/signals.ts';
 import { logPrefix } from '../runc/runc.ts';
 
 /** What a runc may still take; hooks are slow. Then it is ended: the shim must get ready. */
 const callEndMs = 8_000;
 const killedMs = 1_000;
-const SIGKILL = 9;
-
 /** Pids by bundle. */
 export function runcCalls(
   processes: Pick<ProcessOperations, 'list' | 'arguments'>,

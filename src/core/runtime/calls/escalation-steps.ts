@@ -3,12 +3,11 @@ import { hasCode } from '../../../base/errors.ts';
 import { killCgroupOf } from '../../../platform/cgroups/cgroup-kill.ts';
 import type { Platform } from '../../../platform/platform.ts';
 import { isStill, signalIdentified } from '../../../platform/process-identity.ts';
+import { SIGKILL } from '../../../platform/signals.ts';
 import type { ShimConnection } from '../shims/shim-connection.ts';
 import type { Task } from '../tasks/task.ts';
 import type { DeadlineName } from './deadlines.ts';
 import type { OutstandingCall } from './outstanding-calls.ts';
-
-const SIGKILL = 9;
 
 export interface Situation {
   readonly call: OutstandingCall;

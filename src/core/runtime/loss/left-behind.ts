@@ -5,10 +5,9 @@
 import { hasCode } from '../../../base/errors.ts';
 import type { Logger } from '../../../base/logger.ts';
 import type { ProcessOperations } from '../../../platform/platform.ts';
+import { SIGKILL } from '../../../platform/signals.ts';
 import type { DaemonAddresses } from '../shims/foreign-shim.ts';
 import type { Bundle } from '../tasks/bundle.ts';
-
-const SIGKILL = 9;
 
 /**
  * Kills what works in the bundle's directory and was given our address. A user's shell was not, and containers have

@@ -2,10 +2,9 @@
  * What happens when a connection to a shim ends. Ours: another process takes over, and only what it does not hold is
  * cleaned up. Foreign: everything that it held is cleaned up, as containerd does it.
  */
-import { background, type Context } from '../../../base/context.ts';
+import { background, type Context, never } from '../../../base/context.ts';
 import { hasCode } from '../../../base/errors.ts';
 import type { Logger } from '../../../base/logger.ts';
-import { identify } from '../../../platform/process-identity.ts';
 import type { OutstandingCalls } from '../calls/outstanding-calls.ts';
 import type { ShimConnection } from '../shims/shim-connection.ts';
 import type { ShimLink } from '../shims/shim-link.ts';
@@ -19,8 +18,6 @@ export interface ShimLossDependencies extends DeadShimDependencies, ShimStartDep
   readonly outstanding: OutstandingCalls;
   readonly tasks: TaskTable;
 }
-
-const never = new AbortController().signal;
 
 export async function afterShimLoss(deps: ShimLossDependencies, link: ShimLink): Promise<void> {
   if (link.holders.size === 0) {
@@ -61,21 +58,12 @@ async function verify(deps: ShimLossDependencies, task: Task, connection: ShimCo
     const { taskPid, shimPid } = await connection.call('connect', { id }, { namespace, timeoutMs });
     deps.outstanding.forget(task.bundle);
     task.link.learnProcess(shimPid);
-    learnInit(deps, task, taskPid);
+    task.learnProcess(deps.platform.processes, '', taskPid);
   } catch (error) {
     if (!hasCode(error, 'NotFound') || task.deletion !== undefined || !deps.tasks.has(task)) return;
     deps.log.warn({ id, namespace }, 'the new shim could not take a task over, cleaning up');
     await abandon(deps, task);
   }
-}
-
-export function learnInit(
-  { platform }: Pick<ShimLossDependencies, 'platform'>,
-  task: Task,
-  pid: number,
-): void {
-  const init = identify(platform.processes, pid);
-  if (init !== undefined) task.processes.set('', init);
 }
 
 /** Never rejects. */

@@ -14,14 +14,13 @@ import type { Platform } from '../../../platform/platform.ts';
 import { identify, type ProcessIdentity } from '../../../platform/process-identity.ts';
 import { spawnUntilReady } from '../../../platform/ready-process.ts';
 import { replaceFile } from '../../../platform/replace-file.ts';
+import { SIGKILL } from '../../../platform/signals.ts';
 import { pipeReader } from '../../../wire/pipe.ts';
 import type { DaemonAddresses, ShimProgram } from './foreign-shim.ts';
 import type { ShimAddress } from './shim-address.ts';
 import { ShimConnection } from './shim-connection.ts';
 import type { ShimGroup } from './shim-group.ts';
 import { readShimLog } from './shim-log.ts';
-
-const SIGKILL = 9;
 
 export interface GantryShimDependencies {
   readonly platform: Platform;

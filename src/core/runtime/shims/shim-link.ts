@@ -3,21 +3,20 @@
  * again, to a new process that has taken over the containers. A foreign shim has one connection and no second life.
  */
 import { setTimeout as after } from 'node:timers/promises';
+import { never } from '../../../base/context.ts';
 import { hasCode, unavailable, wrap } from '../../../base/errors.ts';
 import { raceSignal } from '../../../base/keyed-lock.ts';
 import { limits } from '../../../base/limits.ts';
 import type { Logger } from '../../../base/logger.ts';
 import type { ProcessOperations } from '../../../platform/platform.ts';
 import { identify, type ProcessIdentity, signalIdentified } from '../../../platform/process-identity.ts';
+import { SIGKILL } from '../../../platform/signals.ts';
 import type { CallOptions } from '../../../wire/service.ts';
 import type { BoundedMethod } from '../calls/deadlines.ts';
 import type { GantryShim } from './gantry-shim.ts';
 import { type Answer, callAgain, type Request } from './repeat-rules.ts';
 import type { ShimAddress } from './shim-address.ts';
 import { ShimConnection } from './shim-connection.ts';
-
-const SIGKILL = 9;
-const never = new AbortController().signal;
 
 /** What a link needs of a shim that can be started again. */
 export type RestartableShim = Pick<

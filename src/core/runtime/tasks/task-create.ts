@@ -1,9 +1,8 @@
 /** The story of a task's creation; see docs/walks/start.md. */
-import { checkSignal, type NamespacedContext, withSignal } from '../../../base/context.ts';
+import { checkSignal, type NamespacedContext, never, withSignal } from '../../../base/context.ts';
 import { ContainerdError, failedPrecondition, wrap } from '../../../base/errors.ts';
 import { raceSignal } from '../../../base/keyed-lock.ts';
 import { limits } from '../../../base/limits.ts';
-import { identify } from '../../../platform/process-identity.ts';
 import { anyToWire } from '../../../wire/any.ts';
 import type { ContainerStore } from '../../containers/container-store.ts';
 import type { ContentStore } from '../../content/content-store.ts';
@@ -26,8 +25,6 @@ export interface TaskCreateDependencies extends ShimStartDependencies, DeadShimD
   readonly content: ContentStore;
   readonly calls: TaskCalls;
 }
-
-const never = new AbortController().signal;
 
 /**
  * Errors: NotFound (container); Unknown for what the shim or the runtime says. Nothing is left on failure; when the
@@ -92,8 +89,7 @@ async function createInShim(
       checkpoint,
       ...(options !== undefined && { options: anyToWire(options) }),
     });
-    const init = identify(deps.platform.processes, pid);
-    if (init !== undefined) task.processes.set('', init);
+    task.learnProcess(deps.platform.processes, '', pid);
     return pid;
   } catch (error) {
     const failure = wrap('failed to create shim task', error);

@@ -17,7 +17,7 @@ import { hasCode } from '../../../base/errors.ts';
 import { limits } from '../../../base/limits.ts';
 import type { TaskCalls } from '../calls/task-calls.ts';
 import { cleanUpAfterShim } from '../loss/dead-shim.ts';
-import { learnInit, type ShimLossDependencies } from '../loss/shim-loss.ts';
+import type { ShimLossDependencies } from '../loss/shim-loss.ts';
 import { readShimLog } from '../shims/shim-log.ts';
 import { programOf } from '../shims/shim-start.ts';
 import type { Bundle } from './bundle.ts';
@@ -99,7 +99,7 @@ async function askFor(deps: TaskLoadDependencies, ctx: NamespacedContext, task: 
       const options = { namespace, timeoutMs: loadMs };
       const { taskPid, shimPid } = await link.call('connect', { id }, options);
       link.learnProcess(shimPid);
-      learnInit(deps, task, taskPid);
+      task.learnProcess(deps.platform.processes, '', taskPid);
       return;
     } catch (error) {
       if (!hasCode(error, 'NotFound') || !(await isBeingMade(deps, task))) throw error;

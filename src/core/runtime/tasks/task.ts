@@ -1,17 +1,16 @@
 /** One task: its bundle, the way to its shim, and those who wait for its processes. */
-import { type NamespacedContext } from '../../../base/context.ts';
+import { type NamespacedContext, never } from '../../../base/context.ts';
 import { deferred } from '../../../base/deferred.ts';
 import { hasCode } from '../../../base/errors.ts';
 import type { ExecId } from '../../../base/identifiers.ts';
 import { raceSignal } from '../../../base/keyed-lock.ts';
-import type { ProcessIdentity } from '../../../platform/process-identity.ts';
+import type { ProcessOperations } from '../../../platform/platform.ts';
+import { identify, type ProcessIdentity } from '../../../platform/process-identity.ts';
 import { instantOf } from '../../../wire/timestamps.ts';
 import type { OutstandingCall } from '../calls/outstanding-calls.ts';
 import type { ShimLink } from '../shims/shim-link.ts';
 import type { ProcessEnd } from '../task-manager.ts';
 import type { Bundle } from './bundle.ts';
-
-const never = new AbortController().signal;
 
 export class Task {
   readonly #waits = new Map<ExecId | '', Promise<ProcessEnd>>();
@@ -37,6 +36,12 @@ export class Task {
 
   get key(): string {
     return taskKey(this.bundle.namespace, this.bundle.id);
+  }
+
+  /** The shim said which pid init ("") or an exec has; one that is gone already is not noted. */
+  learnProcess(processes: Pick<ProcessOperations, 'startTicks'>, execId: ExecId | '', pid: number): void {
+    const identity = identify(processes, pid);
+    if (identity !== undefined) this.processes.set(execId, identity);
   }
 
   /** Lets go of the link and of the shim's log. */
