@@ -9,7 +9,7 @@ import { AsyncQueue } from '../base/async-queue.ts';
 import { parseImageName } from '../base/identifiers.ts';
 import { silentLogger } from '../base/logger.ts';
 import { StreamManager, type ValueStream } from '../core/streaming/stream-manager.ts';
-import { TransferFixture } from '../core/transfer/transfer-fixture.suite.ts';
+import { TransferFixture } from '../core/transfer/transfer.fixture.ts';
 import { hostPlatform } from '../oci/platform.ts';
 import { buildImage, buildIndex, publish } from '../testing/registry/image-builder.ts';
 import type { TestRegistryOptions } from '../testing/registry/test-registry.ts';

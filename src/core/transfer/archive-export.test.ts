@@ -8,8 +8,8 @@ import { hostPlatform, type Platform } from '../../oci/platform.ts';
 import { type BuiltImage, buildImage, publish } from '../../testing/registry/image-builder.ts';
 import type { TarEntry } from '../diff/tar-entry.ts';
 import { archiveSteps } from './archive-entries.ts';
+import { TransferFixture } from './transfer.fixture.ts';
 import type { ArchiveDestination } from './transfer-archive.ts';
-import { TransferFixture } from './transfer-fixture.suite.ts';
 
 const foreign: Platform = { os: 'linux', architecture: 'riscv64' };
 

@@ -20,9 +20,9 @@ import {
   treeTar,
 } from '../../testing/registry/image-builder.ts';
 import { importedNames } from './imported-names.ts';
+import { TransferFixture } from './transfer.fixture.ts';
 import type { ImageDestination, ImageReferenceRule } from './transfer.ts';
 import type { ArchiveDestination } from './transfer-archive.ts';
-import { TransferFixture } from './transfer-fixture.suite.ts';
 
 const platform = hostPlatform();
 const sample = (mark = ''): BuiltImage =>

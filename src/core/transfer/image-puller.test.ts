@@ -17,7 +17,7 @@ import {
   buildLayer,
   publish,
 } from '../../testing/registry/image-builder.ts';
-import { TransferFixture } from './transfer-fixture.suite.ts';
+import { TransferFixture } from './transfer.fixture.ts';
 
 const other: Platform = { os: 'linux', architecture: 's390x' };
 

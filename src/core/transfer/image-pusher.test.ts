@@ -5,7 +5,7 @@ import { parseImageName } from '../../base/identifiers.ts';
 import { ingestRefOf } from '../../oci/media-types.ts';
 import { hostPlatform, type Platform } from '../../oci/platform.ts';
 import { type BuiltImage, buildImage, publish } from '../../testing/registry/image-builder.ts';
-import { TransferFixture } from './transfer-fixture.suite.ts';
+import { TransferFixture } from './transfer.fixture.ts';
 
 const other: Platform = { os: 'linux', architecture: 's390x' };
 const sample = (mark: string, platform = hostPlatform()): BuiltImage =>

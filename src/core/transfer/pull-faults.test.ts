@@ -11,7 +11,7 @@ import { hostPlatform } from '../../oci/platform.ts';
 import { needsRoot } from '../../testing/needs-root.ts';
 import { type BuiltImage, buildImage, publish } from '../../testing/registry/image-builder.ts';
 import type { FaultEffect } from '../../testing/registry/registry-faults.ts';
-import { noise, TransferFixture } from './transfer-fixture.suite.ts';
+import { noise, TransferFixture } from './transfer.fixture.ts';
 
 const sample = (): BuiltImage =>
   buildImage([{ base: noise(200_000, 1) }, { top: noise(150_000, 2) }], { platform: hostPlatform() });

@@ -15,7 +15,7 @@ import {
   descriptorOf,
   publish,
 } from '../../testing/registry/image-builder.ts';
-import { noise, TransferFixture } from './transfer-fixture.suite.ts';
+import { noise, TransferFixture } from './transfer.fixture.ts';
 
 const chainsOf = (image: BuiltImage): Digest[] => chainIds(image.layers.map(({ diffId }) => diffId));
 

@@ -16,7 +16,7 @@ import {
   type TreeNode,
 } from '../../testing/registry/image-builder.ts';
 import { diffTrees, readTree, type TreeEntry } from '../../testing/tree.ts';
-import { noise, TransferFixture } from './transfer-fixture.suite.ts';
+import { noise, TransferFixture } from './transfer.fixture.ts';
 
 const overlayfs = { snapshotter: 'overlayfs' } as const;
 const imageOf = (layers: readonly FileTree[]): BuiltImage => buildImage(layers, { platform: hostPlatform() });
