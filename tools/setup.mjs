@@ -29,6 +29,8 @@ const needs = {
     ['debootstrap', ['debootstrap']],
     ['iptables', ['iptables']],
     ['attr', ['setfattr']],
+    ['e2fsprogs', ['mkfs.ext4']],
+    ['erofs-utils', ['mkfs.erofs']],
     ['procps', ['pgrep']],
     ['strace', ['strace']],
     ['xz-utils', ['xz']],

@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { Database } from './database.ts';
 
@@ -79,4 +82,56 @@ describe('database', () => {
       /closed/,
     );
   });
+
+  test('a write in steps is seen when all of it is there, or never', async () => {
+    using file = openFile();
+    const { database } = file;
+    await database.exclusive(async (_writeOnce, writeInSteps) => {
+      let left = 5;
+      await writeInSteps((sql) => {
+        sql.run('INSERT INTO t VALUES (?)', left);
+        assert.equal(count(database), 0);
+        left -= 1;
+        return left > 0;
+      });
+      assert.equal(count(database), 5);
+    });
+    const failing = database.exclusive((_writeOnce, writeInSteps) =>
+      writeInSteps((sql) => {
+        sql.run('DELETE FROM t');
+        throw new Error('no');
+      }),
+    );
+    const waiting = database.write((sql) => sql.run('INSERT INTO t VALUES (9)'));
+    await assert.rejects(failing, /no/);
+    await waiting;
+    assert.equal(count(database), 6);
+  });
+
+  test('a snapshot stays as it was while others write', async () => {
+    using file = openFile();
+    const { database } = file;
+    await database.write((sql) => sql.run('INSERT INTO t VALUES (1)'));
+    await database.snapshot(async (reader) => {
+      await database.write((sql) => sql.run('INSERT INTO t VALUES (2)'));
+      assert.deepEqual(
+        reader.read((sql) => sql.all('SELECT x FROM t')).map(({ x }) => x),
+        [1n],
+      );
+      assert.throws(() => reader.read((sql) => sql.run('DELETE FROM t')), /readonly/);
+    });
+    assert.equal(count(database), 2);
+  });
 });
+
+function openFile(): Disposable & { readonly database: Database } {
+  const folder = mkdtempSync(join(tmpdir(), 'gantry-database-'));
+  const database = new Database(join(folder, 'db'), ['CREATE TABLE t (x INTEGER PRIMARY KEY) STRICT']);
+  return {
+    database,
+    [Symbol.dispose]: () => {
+      database[Symbol.dispose]();
+      rmSync(folder, { recursive: true });
+    },
+  };
+}
