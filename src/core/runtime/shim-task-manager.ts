@@ -118,6 +118,11 @@ export class ShimTaskManager implements TaskManager, AsyncDisposable {
     await this.#dependencies.bundles[Symbol.asyncDispose]();
   }
 
+  /**
+   * One of a container at a time: the second finds AlreadyExists while the first is at it. Errors: NotFound (container),
+   * AlreadyExists (task), FailedPrecondition (no spec), Unknown for what the shim or the runtime says, Unavailable,
+   * DeadlineExceeded, Canceled. Nothing is left on failure.
+   */
   async create(ctx: NamespacedContext, request: CreateTask): Promise<{ pid: number }> {
     const key = taskKey(ctx.namespace, request.containerId);
     using turn = this.#creating.tryAcquire(key);

@@ -19,6 +19,10 @@ export interface ShimLossDependencies extends DeadShimDependencies, ShimStartDep
   readonly tasks: TaskTable;
 }
 
+/**
+ * Resolves when every task of the link is held by the next shim, or was cleaned up with its end announced. Errors: the
+ * file system's, from the removal of an idle group; what fails for one task is logged.
+ */
 export async function afterShimLoss(deps: ShimLossDependencies, link: ShimLink): Promise<void> {
   if (link.holders.size === 0) {
     // It had nothing left to do, and went.

@@ -60,12 +60,16 @@ export class ShimLinks implements AsyncDisposable {
     return new GantryShim({ platform, log }, { program, daemon, group: group ?? nodeGroup(baseDir) }).program;
   }
 
+  /** Closes the link, which nobody holds any more; its shim goes on. Another link of that address is left alone. Never rejects. */
   async drop(link: ShimLink): Promise<void> {
     if (this.#links.get(link.address.address) === link) this.#links.delete(link.address.address);
     await link[Symbol.asyncDispose]();
   }
 
-  /** A group of its own has ended, and its shim with it: nothing else is in its directory. */
+  /**
+   * Drops the link. A group of its own has ended, and its shim with it: its directory goes, unless it holds a container or
+   * somebody listens there. Errors: the file system's.
+   */
   async removeGroup(link: ShimLink): Promise<void> {
     const { gantry } = link;
     await this.drop(link);
@@ -73,7 +77,10 @@ export class ShimLinks implements AsyncDisposable {
       await this.#remove(gantry.directory);
   }
 
-  /** Directories of groups that no bundle names, left by an earlier daemon: their idle shims are told to go. */
+  /**
+   * Directories of groups that no bundle names, left by an earlier daemon: their idle shims are told to go. Errors: the
+   * file system's.
+   */
   async sweep({ signal }: { signal: AbortSignal }): Promise<void> {
     const node = nodeGroup(this.#options.baseDir).directory;
     const known = new Set(this.all.map(({ gantry }) => gantry?.directory));
