@@ -11,6 +11,7 @@
  */
 import assert from 'node:assert/strict';
 import { closeSync, existsSync, fstatSync, openSync, statfsSync, writeSync } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { DatabaseSync, type SQLInputValue, type SQLOutputValue, type StatementSync } from 'node:sqlite';
 import { ContainerdError, failedPrecondition, internal, resourceExhausted } from '../../base/errors.ts';
@@ -172,6 +173,7 @@ export class Database implements Reader, Disposable {
     try {
       connection.exec('BEGIN IMMEDIATE');
       while (step(sql)) await new Promise((resolve) => setImmediate(resolve));
+      await syncLog(this.#path);
       if (this.#closed) throw internal('metadata database is closed');
       connection.exec('COMMIT');
     } catch (error) {
@@ -247,6 +249,12 @@ function sqlOf(connection: DatabaseSync, statements: Map<string, StatementSync>)
     all: (text, ...parameters) => statement(text).all(...parameters),
     iterate: (text, ...parameters) => statement(text).iterate(...parameters),
   };
+}
+
+/** What a long transaction has written so far goes to disk off this thread, so that its commit has little to wait for. */
+async function syncLog(path: string): Promise<void> {
+  await using log = await open(`${path}-wal`, 'r+');
+  await log.datasync();
 }
 
 /** Where SQLite begins the log anew by itself: 1000 pages and their headers. */
