@@ -1,12 +1,14 @@
 /** Garbage collection of a running daemon: beside pulls and runs, by its thresholds, and what it tells. Needs root. */
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { Content, WriteAction } from '../../src/wire/gen/containerd/services/content/v1/content_pb.js';
 import { Images } from '../../src/wire/gen/containerd/services/images/v1/images_pb.js';
 import { Leases } from '../../src/wire/gen/containerd/services/leases/v1/leases_pb.js';
 import { connectGrpc } from '../../src/wire/grpc/client.ts';
-import { type Daemon, startGantry } from '../support/daemon.ts';
+import { type Daemon, startGantry, startPeer } from '../support/daemon.ts';
 import { startRegistry } from '../support/registry.ts';
 import { attempt } from '../support/run.ts';
 import { until } from '../support/until.ts';
@@ -136,4 +138,115 @@ test('thresholds: too few writes wait, enough bring a run; deletions come forwar
   assert.deepEqual(await names(), ['expired']);
   await connection.client(Leases).delete({ id: 'b' }, inside);
   await until('two deletions have brought a collection', async () => (await names()).length === 0);
+});
+
+/** Content, images and leases that refer to each other in every way, then a collection: what is left, by name. */
+async function survivors(daemon: Daemon): Promise<string[]> {
+  await using connection = connectGrpc(daemon.address);
+  const [content, images, leases] = [
+    connection.client(Content),
+    connection.client(Images),
+    connection.client(Leases),
+  ];
+  const names = new Map<string, string>();
+  const digest = (name: string): string => `sha256:${createHash('sha256').update(name).digest('hex')}`;
+  const past = { 'containerd.io/gc.expire': '2001-01-01T00:00:00Z' };
+  const put = async (name: string, labels: Record<string, string> = {}, lease = 'build'): Promise<void> => {
+    names.set(digest(name), name);
+    const data = Buffer.from(name);
+    const message = {
+      action: WriteAction.COMMIT,
+      ref: name,
+      total: BigInt(data.length),
+      expected: digest(name),
+      data,
+      labels,
+    };
+    for await (const _ of content.write(once(message), { ...inside, lease }));
+  };
+  const image = (name: string, target: string, labels: Record<string, string> = {}) =>
+    images.create(
+      { image: { name, labels, target: { mediaType: 'x', digest: digest(target), size: 1n } } },
+      { ...inside, lease: 'build' },
+    );
+  for (const [id, labels] of [
+    ['build', {}],
+    ['plain', {}],
+    ['flat', { 'containerd.io/gc.flat': 'x' }],
+    ['past', past],
+    ['broken', { 'containerd.io/gc.expire': 'tomorrow' }],
+  ] as const)
+    await leases.create({ id, labels }, inside);
+  const ref = 'containerd.io/gc.ref.content';
+  await put('layer');
+  await put('manifest', {
+    [`${ref}.l.0`]: digest('layer'),
+    [`${ref}/x`]: digest('slash'),
+    [`${ref}x`]: digest('no ref'),
+  });
+  await put('slash');
+  await put('no ref');
+  await image('app', 'manifest');
+  await put('of expired', { [ref]: digest('child of expired') });
+  await put('child of expired');
+  await image('expired', 'of expired', past);
+  await image('expired but held', 'held', past);
+  await put('held');
+  await image('holder', 'absent', { 'containerd.io/gc.ref.image.x': 'expired but held' });
+  await put('rooted', { 'containerd.io/gc.root': 'false' });
+  await put('back', { 'containerd.io/gc.bref.content.x': digest('manifest') });
+  await put('back to image', { 'containerd.io/gc.bref.image': 'app' });
+  await put('back to nobody', { 'containerd.io/gc.bref.image': 'nobody' });
+  for (const lease of ['plain', 'flat', 'past', 'broken']) {
+    await put(`${lease} child`);
+    await put(`${lease} parent`, { [ref]: digest(`${lease} child`) });
+    await leases.addResource(
+      { id: lease, resource: { type: 'content', id: digest(`${lease} parent`) } },
+      inside,
+    );
+  }
+  await put('circle 1', { [ref]: digest('circle 2') });
+  await put('circle 2', { [ref]: digest('circle 1') });
+  await leases.delete({ id: 'build', sync: true }, inside);
+  const left: string[] = [];
+  for await (const { info } of content.list({}, inside))
+    left.push(...info.map((each) => `content ${names.get(each.digest) ?? each.digest}`));
+  left.push(...(await images.list({}, inside)).images.map(({ name }) => `image ${name}`));
+  left.push(...(await leases.list({}, inside)).leases.map(({ id }) => `lease ${id}`));
+  return left.toSorted();
+}
+
+async function* once<Item>(item: Item): AsyncGenerator<Item> {
+  yield item;
+}
+
+test('what stays and what goes is what containerd keeps and takes', async () => {
+  await using peer = await startPeer();
+  await using daemon = await startGantry();
+  const expected = await survivors(peer);
+  const ours = await survivors(daemon);
+  // Back references came with containerd 2.2.
+  const isBack = (name: string): boolean => name.startsWith('content back');
+  assert.deepEqual(
+    ours.filter((name) => !isBack(name)),
+    expected.filter((name) => !isBack(name)),
+    peer.name,
+  );
+  assert.deepEqual(ours.filter(isBack), ['content back', 'content back to image']);
+  for (const name of [
+    'content layer',
+    'content slash',
+    'content rooted',
+    'content plain child',
+    'content flat parent',
+  ])
+    assert.ok(expected.includes(name), `${name} of ${expected.join(', ')}`);
+  for (const name of [
+    'content no ref',
+    'content circle 1',
+    'content flat child',
+    'image expired',
+    'lease past',
+  ])
+    assert.ok(!expected.includes(name), `${name} of ${expected.join(', ')}`);
 });
