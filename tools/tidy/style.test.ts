@@ -153,6 +153,32 @@ test('files that the documents name in code exist', () => {
   report(problems);
 });
 
+test('ARCHITECTURE.md names every folder', () => {
+  const text = readFileSync(path.join(root, 'ARCHITECTURE.md'), 'utf8');
+  const folders = [...new Set(sourceFiles.map(({ file }) => path.dirname(file)))];
+  const missing = folders
+    .flatMap((folder) => {
+      const [top = '', layer = '', noun] = folder.split('/');
+      if (top !== 'src') return [`${top}/`];
+      if (layer !== 'core' || noun === undefined) return [`src/${layer}/`];
+      return [noun === 'metadata' ? 'src/core/metadata/' : noun];
+    })
+    .filter((name) => !text.includes(`\`${name}\``));
+  report([...new Set(missing)].map((name) => `ARCHITECTURE.md: say what ${name} is for`));
+});
+
+test('walks name files that exist', () => {
+  const problems = documents
+    .filter((file) => file.startsWith('docs/walks/'))
+    .flatMap((file) =>
+      [...readFileSync(path.join(root, file), 'utf8').matchAll(/`([\w./-]+\.ts)`/g)]
+        .map(([, name = '']) => name)
+        .filter((name) => !sourceFiles.some((source) => source.file.endsWith(`/${name}`)))
+        .map((name) => `${file}: there is no ${name}`),
+    );
+  report(problems);
+});
+
 test('decisions are numbered, each number once', () => {
   const names = globSync('*.md', { cwd: path.join(root, 'docs/decisions') }).filter(
     (name) => name !== 'README.md',
@@ -164,5 +190,11 @@ test('decisions are numbered, each number once', () => {
   for (const number of new Set(numbers))
     if (numbers.filter((other) => other === number).length > 1)
       problems.push(`docs/decisions: number ${number} is given twice`);
+  const list = readFileSync(path.join(root, 'docs/decisions/README.md'), 'utf8');
+  problems.push(
+    ...names
+      .filter((name) => !list.includes(`](${name})`))
+      .map((name) => `docs/decisions/README.md does not list ${name}`),
+  );
   report(problems);
 });
