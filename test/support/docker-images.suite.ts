@@ -3,11 +3,11 @@ import assert from 'node:assert/strict';
 import { copyFile, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { until } from '../../src/testing/until.ts';
 import type { DockerLab } from './docker-lab.ts';
 import { dockerPlugins } from './peers.ts';
 import { run } from './run.ts';
 import { ensureSampleImages } from './sample-images.ts';
-import { until } from './until.ts';
 
 export function dockerImages(given: () => DockerLab): void {
   registries(given);

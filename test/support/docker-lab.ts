@@ -2,12 +2,12 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { until } from '../../src/testing/until.ts';
 import { type Daemon, startGantry } from './daemon.ts';
 import { type Docker, type DockerClient, type DockerOptions, startDocker } from './docker.ts';
 import { type Registry, startRegistry } from './registry.ts';
 import { attempt, run } from './run.ts';
 import { ensureSampleImages } from './sample-images.ts';
-import { until } from './until.ts';
 
 /** The namespace that dockerd keeps its things in. */
 const namespace = 'moby';

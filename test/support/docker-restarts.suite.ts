@@ -4,9 +4,9 @@ import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { until } from '../../src/testing/until.ts';
 import type { DockerLab } from './docker-lab.ts';
 import { attempt } from './run.ts';
-import { until } from './until.ts';
 
 const speak = 'trap "exit 9" TERM; i=0; while :; do i=$((i+1)); echo n$i; sleep 0.05; done';
 const leave = 'while [ ! -e /go ]; do sleep 0.02; done; echo gone; exit 7';

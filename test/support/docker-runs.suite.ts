@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { until } from '../../src/testing/until.ts';
 import type { DockerLab } from './docker-lab.ts';
-import { until } from './until.ts';
 
 const mibBytes = 1024 * 1024;
 

@@ -8,9 +8,9 @@ import { existsSync } from 'node:fs';
 import { mkdtemp, readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, delimiter, join } from 'node:path';
+import { until } from '../../src/testing/until.ts';
 import type { DockerBinaries } from './peers.ts';
 import { attempt, type Outcome, type RunOptions, run } from './run.ts';
-import { until } from './until.ts';
 
 export interface DockerOptions {
   readonly binaries: DockerBinaries;

@@ -25,6 +25,7 @@ import { makePipe } from '../../src/platform/pipe.ts';
 import type { Platform } from '../../src/platform/platform.ts';
 import { selectPlatform } from '../../src/platform/select.ts';
 import { loadContainer } from '../../src/shim/bundle/state-file.ts';
+import { until } from '../../src/testing/until.ts';
 import { anyToWire, jsonTypeUrls, packAny, packJson, unpackAny } from '../../src/wire/any.ts';
 import { TaskExitSchema } from '../../src/wire/gen/containerd/events/task_pb.js';
 import { Task } from '../../src/wire/gen/containerd/runtime/task/v3/shim_pb.js';
@@ -36,7 +37,6 @@ import { type Client, serve } from '../../src/wire/service.ts';
 import { connectTtrpc, type TtrpcConnection } from '../../src/wire/ttrpc/client.ts';
 import { TtrpcServer } from '../../src/wire/ttrpc/server.ts';
 import { UnixListener } from '../../src/wire/unix-listener.ts';
-import { until } from './until.ts';
 
 const SIGKILL = 9;
 const namespace = 'shim-lab';

@@ -1,11 +1,11 @@
 /** Networks of dockerd for containers on our daemon: runc enters the namespaces that dockerd made. */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { until } from '../../src/testing/until.ts';
 import { dockerSkip } from '../support/docker.suite.ts';
 import { DockerLab } from '../support/docker-lab.ts';
 import { newestDocker } from '../support/peers.ts';
 import { attempt } from '../support/run.ts';
-import { until } from '../support/until.ts';
 
 const binaries = newestDocker();
 

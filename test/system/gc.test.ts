@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { until } from '../../src/testing/until.ts';
 import { Content, WriteAction } from '../../src/wire/gen/containerd/services/content/v1/content_pb.js';
 import { Images } from '../../src/wire/gen/containerd/services/images/v1/images_pb.js';
 import { Leases } from '../../src/wire/gen/containerd/services/leases/v1/leases_pb.js';
@@ -11,7 +12,6 @@ import { connectGrpc } from '../../src/wire/grpc/client.ts';
 import { type Daemon, startGantry, startPeer } from '../support/daemon.ts';
 import { startRegistry } from '../support/registry.ts';
 import { attempt } from '../support/run.ts';
-import { until } from '../support/until.ts';
 
 const inside = { namespace: 'default' };
 const blobsOf = async (daemon: Daemon): Promise<string[]> =>

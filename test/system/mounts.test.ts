@@ -5,6 +5,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { type ErrorCode, hasCode } from '../../src/base/errors.ts';
+import { until } from '../../src/testing/until.ts';
 import { Leases } from '../../src/wire/gen/containerd/services/leases/v1/leases_pb.js';
 import { Mounts } from '../../src/wire/gen/containerd/services/mounts/v1/mounts_pb.js';
 import { Tasks } from '../../src/wire/gen/containerd/services/tasks/v1/tasks_pb.js';
@@ -14,7 +15,6 @@ import type { CallOptions } from '../../src/wire/service.ts';
 import { type Daemon, startGantry } from '../support/daemon.ts';
 import { startRegistry } from '../support/registry.ts';
 import { attempt } from '../support/run.ts';
-import { until } from '../support/until.ts';
 
 const inside: CallOptions = { namespace: 'default' };
 

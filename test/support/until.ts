@@ -1,2 +1,0 @@
-/** Moved to src/testing. */
-export { until } from '../../src/testing/until.ts';
