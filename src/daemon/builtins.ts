@@ -16,7 +16,7 @@ import { storage } from './plugins/storage.ts';
 import { transfer } from './plugins/transfer.ts';
 
 export const builtins = (dependencies: BuiltinDependencies): Plugin[] => [
-  ...storage,
+  ...storage(dependencies),
   ...snapshots(dependencies),
   ...runtime(dependencies),
   ...transfer(dependencies),

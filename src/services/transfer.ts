@@ -45,22 +45,30 @@ export const transferService = ({ transfers, streams }: TransferServiceDependenc
       const store = (value: AnyValue) => imageStoreFromWire(unpackAny(ImageStoreSchema, value));
       switch (`${kindOf(source)} to ${kindOf(destination)}`) {
         case 'registry to store':
-          await transfers.puller.pull(ctx, registry(source), store(destination), progress.sink);
+          await transfers.tracked('pull', () =>
+            transfers.puller.pull(ctx, registry(source), store(destination), progress.sink),
+          );
           return {};
         case 'store to registry':
-          await transfers.pusher.push(ctx, store(source), registry(destination), progress.sink);
+          await transfers.tracked('push', () =>
+            transfers.pusher.push(ctx, store(source), registry(destination), progress.sink),
+          );
           return {};
         case 'store to store':
-          await transfers.tag(ctx, store(source).name, store(destination));
+          await transfers.tracked('tag', () => transfers.tag(ctx, store(source).name, store(destination)));
           return {};
         case 'import to store': {
           const archive = importFromWire(ctx, streams, unpackAny(ImageImportStreamSchema, source));
-          await transfers.importer.import(ctx, archive, store(destination), progress.sink);
+          await transfers.tracked('import', () =>
+            transfers.importer.import(ctx, archive, store(destination), progress.sink),
+          );
           return {};
         }
         case 'store to export': {
           const archive = exportFromWire(ctx, streams, unpackAny(ImageExportStreamSchema, destination));
-          await transfers.exporter.export(ctx, store(source), archive, progress.sink);
+          await transfers.tracked('export', () =>
+            transfers.exporter.export(ctx, store(source), archive, progress.sink),
+          );
           return {};
         }
         default:

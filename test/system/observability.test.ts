@@ -145,6 +145,25 @@ describe('metrics, as root', { skip, concurrency: 1 }, () => {
     assert.equal(later.value('containerd_gc_gc_seconds_count'), runs(later));
   });
 
+  test('count and time pulls, also those that fail', async () => {
+    const pulls = (found: Scrape, status: string): number =>
+      found.samples.find(
+        ({ name, labels }) =>
+          name === 'gantry_image_transfer_seconds_count' &&
+          labels['kind'] === 'pull' &&
+          labels['status'] === status,
+      )?.value ?? 0;
+    const first = await ours.scrape();
+    const absent = `${registry.host}/sample/absent:latest`;
+    for (const image of [registry.reference('busybox'), absent])
+      await ours.lab.ctr.attempt(['images', 'pull', '--plain-http', image]);
+    const later = await ours.scrape();
+    assert.deepEqual(
+      ['success', 'fail'].map((status) => pulls(later, status) - pulls(first, status)),
+      [1, 1],
+    );
+  });
+
   test('are at one path only', async () => {
     for (const [path, init, status] of [
       ['/', {}, 404],
@@ -337,8 +356,11 @@ describe('SIGHUP, as root', { skip, concurrency: 1 }, () => {
     await using daemon = await startGantry();
     const late = await reload(
       daemon,
-      'version = 3\n[grpc]\nuid = 7\n[timeouts]\n"io.containerd.timeout.task.state" = "7s"\n',
+      'version = 3\n[grpc]\nuid = 7\n[timeouts]\n"io.containerd.timeout.task.state" = "7s"\n' +
+        "[plugins.'io.containerd.gc.v1.scheduler']\nmutation_threshold = 7\n",
     );
+    const shown = await daemon.ctr('plugins', 'ls', '-d', 'id==scheduler');
+    assert.match(shown, /MutationThreshold\s+7/);
     assert.match(late, /level=warning .*needRestart=.*io\.containerd\.server\.v1\.grpc'\.uid/);
     assert.match(late, /applied=.*task\.state/);
     const wrong = await reload(daemon, 'version = 3\n[debug]\nlevel = "loud"\n');

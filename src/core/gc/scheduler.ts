@@ -42,7 +42,7 @@ const noShareIntervalMs = 1000;
 export class GcScheduler implements GarbageCollector, AsyncDisposable {
   readonly #runner: GcRunner;
   readonly #log: Logger;
-  readonly #thresholds: GcThresholds;
+  #thresholds: GcThresholds;
   #deletions = 0;
   #mutations = 0;
   #waiters: PromiseWithResolvers<void>[] = [];
@@ -59,9 +59,14 @@ export class GcScheduler implements GarbageCollector, AsyncDisposable {
   constructor({ runner, log }: { runner: GcRunner; log: Logger }, thresholds: GcThresholds) {
     this.#runner = runner;
     this.#log = log;
-    this.#thresholds = { ...thresholds, pauseThreshold: Math.min(thresholds.pauseThreshold, 0.5) };
+    this.#thresholds = bounded(thresholds);
     this.#earliest = performance.now() + thresholds.startupDelayMs;
     this.#intervalMs = this.#intervalAfter(leastPauseMs);
+  }
+
+  /** Takes effect with the next change or run. */
+  useThresholds(thresholds: GcThresholds): void {
+    this.#thresholds = bounded(thresholds);
   }
 
   /** Errors: what made the run fail; Canceled when the scheduler stops or the caller does. */
@@ -169,3 +174,8 @@ export class GcScheduler implements GarbageCollector, AsyncDisposable {
 }
 
 const stopped = (): ContainerdError => canceled('garbage collection is stopping');
+
+const bounded = (thresholds: GcThresholds): GcThresholds => ({
+  ...thresholds,
+  pauseThreshold: Math.min(thresholds.pauseThreshold, 0.5),
+});

@@ -34,7 +34,12 @@ export class ImagePuller implements Puller {
 
   constructor(dependencies: ImagePullerDependencies, options: ImagePullerOptions) {
     this.#deps = dependencies;
-    this.#downloads = new Semaphore(Math.max(options.maxConcurrentDownloads, 1));
+    this.#downloads = new Semaphore(atLeastOne(options.maxConcurrentDownloads));
+  }
+
+  /** For what begins from now on; downloads under way go on. */
+  limitDownloads(maxConcurrentDownloads: number): void {
+    this.#downloads.resize(atLeastOne(maxConcurrentDownloads));
   }
 
   async pull(
@@ -108,3 +113,5 @@ async function resolve({ client }: OpenRepository, ctx: NamespacedContext): Prom
     throw wrap('failed to resolve image', error);
   }
 }
+
+const atLeastOne = (count: number): number => Math.max(count, 1);

@@ -38,7 +38,12 @@ export class ImagePusher {
 
   constructor(dependencies: ImagePusherDependencies, options: ImagePusherOptions) {
     this.#deps = dependencies;
-    this.#uploads = new Semaphore(Math.max(options.maxConcurrentUploads, 1));
+    this.#uploads = new Semaphore(atLeastOne(options.maxConcurrentUploads));
+  }
+
+  /** For what begins from now on; uploads under way go on. */
+  limitUploads(maxConcurrentUploads: number): void {
+    this.#uploads.resize(atLeastOne(maxConcurrentUploads));
   }
 
   /**
@@ -188,3 +193,5 @@ async function* counted(
     yield chunk;
   }
 }
+
+const atLeastOne = (count: number): number => Math.max(count, 1);

@@ -22,6 +22,15 @@ export interface ImageTransfersOptions {
   readonly maxConcurrentUploads: number;
 }
 
+export type TransferKind = 'pull' | 'push' | 'tag' | 'import' | 'export';
+
+/** One transfer that a client asked for, when it has ended. */
+export interface EndedTransfer {
+  readonly kind: TransferKind;
+  readonly seconds: number;
+  readonly failed: boolean;
+}
+
 export class ImageTransfers {
   readonly puller: ImagePuller;
   readonly pusher: ImagePusher;
@@ -30,6 +39,7 @@ export class ImageTransfers {
   /** The connections that transfers use, for whoever fetches single pieces. */
   readonly registry: Registry;
   readonly #images: ImageStore;
+  readonly #listeners = new Set<(transfer: EndedTransfer) => void>();
 
   constructor(dependencies: ImageTransfersDependencies, options: ImageTransfersOptions) {
     const { leases } = dependencies;
@@ -49,5 +59,32 @@ export class ImageTransfers {
   /** Errors: NotFound, InvalidArgument. */
   async tag(ctx: NamespacedContext, from: string, to: ImageDestination): Promise<void> {
     await tagImage(this.#images, ctx, from, to);
+  }
+
+  /** Applies to what begins from now on. */
+  limit({ maxConcurrentDownloads, maxConcurrentUploads }: ImageTransfersOptions): void {
+    this.puller.limitDownloads(maxConcurrentDownloads);
+    this.pusher.limitUploads(maxConcurrentUploads);
+  }
+
+  /** Does what a client asked for, and tells who listens how it went. */
+  async tracked(kind: TransferKind, transfer: () => Promise<unknown>): Promise<void> {
+    const startedMs = performance.now();
+    const tell = (failed: boolean): void => {
+      const seconds = (performance.now() - startedMs) / 1000;
+      for (const listener of this.#listeners) listener({ kind, seconds, failed });
+    };
+    try {
+      await transfer();
+    } catch (error) {
+      tell(true);
+      throw error;
+    }
+    tell(false);
+  }
+
+  onEnded(listener: (transfer: EndedTransfer) => void): Disposable {
+    this.#listeners.add(listener);
+    return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
   }
 }

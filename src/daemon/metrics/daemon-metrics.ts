@@ -5,6 +5,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import type { Gauge, Registry } from 'prom-client';
 import type { GcRun } from '../../core/gc/garbage-collector.ts';
+import type { EndedTransfer } from '../../core/transfer/image-transfers.ts';
 import type { PromClient } from './prom-client.ts';
 
 export interface DaemonMetricsDependencies {
@@ -12,8 +13,12 @@ export interface DaemonMetricsDependencies {
   readonly registry: Registry;
 }
 
+/** Seconds: an image takes from a blink to minutes. */
+const transferBuckets = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600];
+
 export class DaemonMetrics {
   readonly #gcRun: (run: GcRun) => void;
+  readonly #transferEnded: (transfer: EndedTransfer) => void;
 
   constructor(
     { prom, registry }: DaemonMetricsDependencies,
@@ -42,7 +47,20 @@ export class DaemonMetrics {
       collections.inc({ status: pauseMs === undefined ? 'fail' : 'success' });
       if (pauseMs !== undefined) seconds.observe(pauseMs / 1000);
     };
+    const transfers = new prom.Histogram({
+      name: 'gantry_image_transfer_seconds',
+      help: 'seconds of pulls, pushes, imports, exports and tags by whether they succeeded',
+      labelNames: ['kind', 'status'],
+      buckets: transferBuckets,
+      registers,
+    });
+    this.#transferEnded = ({ kind, seconds: took, failed }) =>
+      transfers.observe({ kind, status: failed ? 'fail' : 'success' }, took);
     registerProcess({ prom, registry });
+  }
+
+  transferEnded(transfer: EndedTransfer): void {
+    this.#transferEnded(transfer);
   }
 
   gcRan(run: GcRun): void {

@@ -23,6 +23,7 @@ import {
   serviceType,
   taskMonitor,
   tasksNoun,
+  transferLocal,
 } from './tokens.ts';
 
 export function observability({ log, calls, configuration, deprecations }: BuiltinDependencies): Plugin[] {
@@ -53,7 +54,7 @@ export function observability({ log, calls, configuration, deprecations }: Built
 
   const series = definePlugin({
     ...prometheus,
-    requires: [grpcType.type, scheduler.type],
+    requires: [grpcType.type, scheduler.type, transferLocal.type],
     config: (table) => ({ histogram: table.boolean('grpc_histogram', false) }),
     init: async ({ all, config, get, onStop }) => {
       // Nobody could ask for them.
@@ -64,6 +65,7 @@ export function observability({ log, calls, configuration, deprecations }: Built
       onStop(calls.observe(new CallMetrics({ prom, registry, services }, config)));
       const daemon = new DaemonMetrics({ prom, registry }, { version, revision });
       onStop(get(scheduler).onRun((run) => daemon.gcRan(run)));
+      onStop(get(transferLocal).onEnded((transfer) => daemon.transferEnded(transfer)));
       return registry;
     },
   });

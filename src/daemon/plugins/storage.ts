@@ -8,10 +8,12 @@ import { Database } from '../../core/metadata/database.ts';
 import { MetadataStore } from '../../core/metadata/metadata.ts';
 import { metadataMigrations } from '../../core/metadata/schema.ts';
 import { noConfig } from '../../core/plugins/config-table.ts';
+import { pluginId } from '../../core/plugins/graph.ts';
 import type { ConfigTable, Plugin } from '../../core/plugins/plugin.ts';
 import { ExitJournal } from '../../core/runtime/loss/exit-journal.ts';
 import { TaskEventExchange } from '../../core/runtime/loss/task-events.ts';
 import { definePlugin } from './define-plugin.ts';
+import type { BuiltinDependencies } from './dependencies.ts';
 import { content, eventExchange, leaseManager, metadata, scheduler, snapshotterType } from './tokens.ts';
 
 const contentPlugin = definePlugin({
@@ -79,25 +81,34 @@ function readThresholds(table: ConfigTable): typeof defaultGcThresholds {
   };
 }
 
-const schedulerPlugin = definePlugin({
-  ...scheduler,
-  requires: [metadata.type],
-  config: readThresholds,
-  init: ({ ctx, config, get, meta, onStop }) => {
-    const store = get(metadata);
-    const collector = new GcScheduler({ runner: new Collector({ store }), log: ctx.log }, config);
-    onStop(collector);
-    store.useCollector(collector);
-    // What a crash left behind, and leases that expired meanwhile, go without waiting for a client to change something.
-    collector.mutated({ deleted: true });
-    meta.exports['PauseThreshold'] = String(config.pauseThreshold);
-    meta.exports['DeletionThreshold'] = String(config.deletionThreshold);
-    meta.exports['MutationThreshold'] = String(config.mutationThreshold);
-    meta.exports['ScheduleDelay'] = `${config.scheduleDelayMs}ms`;
-    meta.exports['StartupDelay'] = `${config.startupDelayMs}ms`;
-    return collector;
-  },
-});
+const schedulerPlugin = ({ reloads }: BuiltinDependencies): Plugin =>
+  definePlugin({
+    ...scheduler,
+    requires: [metadata.type],
+    config: readThresholds,
+    init: ({ ctx, config, get, meta, onStop }) => {
+      const store = get(metadata);
+      const collector = new GcScheduler({ runner: new Collector({ store }), log: ctx.log }, config);
+      onStop(collector);
+      store.useCollector(collector);
+      // What a crash left behind, and leases that expired meanwhile, go without waiting for a client to change something.
+      collector.mutated({ deleted: true });
+      const apply = (thresholds: typeof config): void => {
+        meta.exports['PauseThreshold'] = String(thresholds.pauseThreshold);
+        meta.exports['DeletionThreshold'] = String(thresholds.deletionThreshold);
+        meta.exports['MutationThreshold'] = String(thresholds.mutationThreshold);
+        meta.exports['ScheduleDelay'] = `${thresholds.scheduleDelayMs}ms`;
+        meta.exports['StartupDelay'] = `${thresholds.startupDelayMs}ms`;
+      };
+      apply(config);
+      reloads?.on([`plugins.'${pluginId(scheduler)}'`], (next) => {
+        const thresholds = readThresholds(next.tableOf(scheduler));
+        collector.useThresholds(thresholds);
+        apply(thresholds);
+      });
+      return collector;
+    },
+  });
 
 const leasePlugin = definePlugin({
   ...leaseManager,
@@ -106,10 +117,10 @@ const leasePlugin = definePlugin({
   init: ({ get }) => get(metadata).leases,
 });
 
-export const storage: readonly Plugin[] = [
+export const storage = (dependencies: BuiltinDependencies): readonly Plugin[] => [
   contentPlugin,
   eventPlugin,
   metadataPlugin,
-  schedulerPlugin,
+  schedulerPlugin(dependencies),
   leasePlugin,
 ];

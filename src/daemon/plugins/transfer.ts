@@ -19,10 +19,16 @@ interface TransferConfig {
   readonly configPath: string;
 }
 
+const keysOf = {
+  maxConcurrentDownloads: 'max_concurrent_downloads',
+  maxConcurrentUploads: 'max_concurrent_uploaded_layers',
+  configPath: 'config_path',
+} as const satisfies Record<keyof TransferConfig, string>;
+
 const readTransfer = (table: ConfigTable): TransferConfig => ({
-  maxConcurrentDownloads: table.integer('max_concurrent_downloads', limits.concurrentTransfers),
-  maxConcurrentUploads: table.integer('max_concurrent_uploaded_layers', limits.concurrentTransfers),
-  configPath: table.string('config_path', ''),
+  maxConcurrentDownloads: table.integer(keysOf.maxConcurrentDownloads, limits.concurrentTransfers),
+  maxConcurrentUploads: table.integer(keysOf.maxConcurrentUploads, limits.concurrentTransfers),
+  configPath: table.string(keysOf.configPath, ''),
 });
 
 const streams = definePlugin({
@@ -50,17 +56,24 @@ const local = ({ reloads }: BuiltinDependencies): Plugin =>
         hostsRoots: rootsOf(config),
         http: { env: process.env, userAgent: `gantryd/${version}` },
       };
-      reloads?.on([`plugins.'${pluginId(transferLocal)}'.config_path`], (next) => {
-        options.hostsRoots = rootsOf(readTransfer(next.tableOf(transferLocal)));
-      });
       const registry = new Registry({ log: ctx.log }, options);
       onStop(registry);
       meta.platforms.push(hostPlatform());
       const { differs } = get(diffNoun);
-      return new ImageTransfers(
+      const transfers = new ImageTransfers(
         { content, images, leases, snapshotters: get(snapshotsNoun), differs, registry },
         config,
       );
+      const [section, keys] = [`plugins.'${pluginId(transferLocal)}'`, Object.values(keysOf)];
+      reloads?.on(
+        keys.map((key) => `${section}.${key}`),
+        (next) => {
+          const settings = readTransfer(next.tableOf(transferLocal));
+          options.hostsRoots = rootsOf(settings);
+          transfers.limit(settings);
+        },
+      );
+      return transfers;
     },
   });
 
