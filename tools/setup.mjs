@@ -15,11 +15,14 @@ const run = [
   ['runc', ['runc']],
   ['busybox-static', ['busybox']],
 ];
+/** Found by its file, of whichever architecture. */
+const isal = ['libisal2', ['x86_64', 'aarch64'].map((name) => `/usr/lib/${name}-linux-gnu/libisal.so.2`)];
 const needs = {
   start: [['runc', ['runc']]],
-  demo: run,
+  demo: [...run, isal],
   test: [
     ...run,
+    isal,
     ['containernetworking-plugins', ['/usr/lib/cni/bridge', '/opt/cni/bin/bridge']],
     ['containerd', ['containerd']],
     ['docker.io', ['dockerd']],
