@@ -18,29 +18,30 @@ export const formatMount: Transform = (mount, active) => ({
   options: mount.options.map((option) => fill(option, active)),
 });
 
-const placeholder = /\{\{(?<trimBefore>- )?\s*(?<body>[^{}]*?)\s*(?<trimAfter> -)?\}\}/g;
+/** No call is longer, so that nobody makes us look for its parts for long. */
+const bodyChars = 64;
 
 /** Errors: InvalidArgument. */
 function fill(text: string, active: readonly ActiveMount[]): string {
-  if (!text.includes('{{')) return text;
-  const parts: string[] = [];
-  let end = 0;
-  let trims = false;
-  for (const match of text.matchAll(placeholder)) {
-    const before = text.slice(end, match.index);
-    const trimmed = match.groups?.['trimBefore'] === undefined ? before : before.trimEnd();
-    parts.push(trims ? trimmed.trimStart() : trimmed, valueOf(match.groups?.['body'] ?? '', active));
-    trims = match.groups?.['trimAfter'] !== undefined;
-    end = match.index + match[0].length;
+  let filled = '';
+  let rest = text;
+  for (let start = rest.indexOf('{{'); start >= 0; start = rest.indexOf('{{')) {
+    const end = rest.indexOf('}}', start + 2);
+    if (end < 0) throw invalidArgument(`mount placeholder ${shown(rest.slice(start))} is not closed`);
+    const body = rest.slice(start + 2, end);
+    if (body.length > bodyChars) throw unknown(body);
+    const [before, after] = [rest.slice(0, start), rest.slice(end + 2)];
+    // As in Go's templates, a dash takes the white space beside the placeholder away.
+    filled += /^-\s/.test(body) ? before.trimEnd() : before;
+    filled += valueOf(body.replace(/^-(?=\s)|(?<=\s)-$/g, '').trim(), active);
+    rest = /\s-$/.test(body) ? after.trimStart() : after;
+    if (filled.length > limits.mountTextBytes)
+      throw invalidArgument(`a filled in mount option is longer than ${limits.mountTextBytes} bytes`);
   }
-  const rest = text.slice(end);
-  if (rest.includes('{{')) throw invalidArgument(`mount placeholder ${JSON.stringify(rest)} is not closed`);
-  parts.push(trims ? rest.trimStart() : rest);
-  const filled = parts.join('');
-  if (filled.length > limits.mountTextBytes)
-    throw invalidArgument(`a filled in mount option is longer than ${limits.mountTextBytes} bytes`);
-  return filled;
+  return filled + rest;
 }
+
+const shown = (text: string): string => JSON.stringify(text.slice(0, bodyChars));
 
 function valueOf(body: string, active: readonly ActiveMount[]): string {
   const [name = '', ...words] = body.split(/\s+/);
@@ -59,9 +60,7 @@ function valueOf(body: string, active: readonly ActiveMount[]): string {
 }
 
 const unknown = (body: string): Error =>
-  invalidArgument(
-    `mount placeholder ${JSON.stringify(body)} is none of source N, target N, mount N, overlay N M`,
-  );
+  invalidArgument(`mount placeholder ${shown(body)} is none of source N, target N, mount N, overlay N M`);
 
 function range(start: number, end: number, active: readonly ActiveMount[]): string[] {
   const [low, high] = [Math.min(start, end), Math.max(start, end)];
