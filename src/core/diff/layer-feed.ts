@@ -60,9 +60,10 @@ export class LayerFeed implements AsyncDisposable {
 
   /** No more comes. */
   complete(): void {
-    this.#end(complete);
+    if (this.#state === growing) this.#end(complete);
   }
 
+  /** Also when complete: the digest is looked at afterwards. */
   abandon(): void {
     this.#end(abandoned);
   }
@@ -100,7 +101,7 @@ export class LayerFeed implements AsyncDisposable {
 
   /** The maker's part: what is not complete by now is abandoned. */
   async [Symbol.asyncDispose](): Promise<void> {
-    this.abandon();
+    if (this.#state === growing) this.abandon();
     await this.#release();
   }
 
@@ -110,7 +111,6 @@ export class LayerFeed implements AsyncDisposable {
   }
 
   #end(state: FeedState): void {
-    if (this.#state !== growing) return;
     this.#state = state;
     this.#tell();
   }

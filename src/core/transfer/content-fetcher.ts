@@ -78,6 +78,7 @@ export class ContentFetcher {
         await this.#commit(ctx, descriptor, writer);
         return 'stored';
       } catch (error) {
+        feed?.abandon();
         if (!hasCode(error, 'FailedPrecondition')) throw error;
         // Wrong bytes must not be where the next try begins; they may be those of an earlier one.
         await this.#discard(ctx, descriptor, writer);

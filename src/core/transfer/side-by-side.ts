@@ -141,7 +141,9 @@ export class SideBySide implements AsyncDisposable {
     try {
       await unpack.apply(this.#inner, layer, mountsOf(running), { feed, onStarted, ...lowersOf(running) });
     } catch (error) {
-      if (this.#inner.signal.aborted || !feed.isAbandoned) throw error;
+      // Bytes of an earlier try may be wrong, and are seen here before the download has its digest to judge by.
+      if (!this.#inner.signal.aborted) await source.ready(layer.descriptor);
+      if (!feed.isAbandoned) throw error;
       return false;
     }
     await source.ready(layer.descriptor);
