@@ -1,8 +1,9 @@
 /**
- * Every bound of the house, in one place, with its reason. Units stand last in the name.
+ * Every bound of the house, in one place, with its reason, by the layer that keeps it. Units stand last in the name.
  * What is configurable takes its default from here.
  */
 export const limits = {
+  // Words that all layers use: names, filters, time for clean-up
   /** containerd's identifier length; keeps ids usable as path components and labels. */
   identifierBytes: 76,
   /** One filter string of a list or a subscription, and the compiled size of a regular expression in it. */
@@ -10,6 +11,27 @@ export const limits = {
   regExpInstructions: 2_000,
   /** Key plus value of one label. */
   labelBytes: 4096,
+  /** An image reference: name (255 by the distribution spec), host, tag and digest. */
+  referenceBytes: 1024,
+  /** Time that clean-up of a failed step may take under its own signal. */
+  cleanupMs: 10_000,
+  /** RE2's own bound on `{n,m}`, and a bound on nesting, which recursion needs. */
+  regExpRepeat: 1000,
+  regExpDepth: 200,
+
+  // platform: the system
+  /** Exits of children that nobody has asked for yet. */
+  rememberedExits: 4096,
+  /** What the parent of a foreign process may take to reap it, before its status counts as lost. */
+  foreignReapMs: 3_000,
+  /** Descriptors in one SCM_RIGHTS message (the kernel's SCM_MAX_FD). */
+  passedDescriptors: 253,
+  /** What a busy mount may take to become free before unmount reports it. */
+  unmountRetryMs: 100,
+  /** What a command run to its end may print on one stream before it is cut. */
+  commandOutputBytes: 16 * 1024 * 1024,
+
+  // wire: gRPC and ttrpc
   /** gRPC message, each way; containerd's default, which clients rely on for large lists. */
   grpcMessageBytes: 16 * 1024 * 1024,
   /** What a gRPC client may send ahead of the reader, in one call and in one connection. */
@@ -30,6 +52,14 @@ export const limits = {
   ttrpcStallMs: 1000,
   /** Unary ttrpc calls that one connection may have in flight before it is told to wait. */
   ttrpcInFlight: 4096,
+  /** What calls may take to end by themselves when the daemon stops. */
+  serverStopMs: 1_000,
+  /** What a server may send our client ahead; Node's 64 KiB makes a local socket wait for window updates. */
+  grpcFlowWindowBytes: 1024 * 1024,
+  /** Bytes of a header block that every client takes; a longer message is cut, and its details stay away. */
+  grpcStatusTextBytes: 16 * 1024,
+
+  // core: content, snapshots and layers
   /** One chunk of a content read reply. */
   contentReadChunkBytes: 1024 * 1024,
   /** Infos in one block of a content or snapshot list. */
@@ -38,12 +68,29 @@ export const limits = {
   manifestBytes: 8 * 1024 * 1024,
   /** Layers of one manifest, or manifests of one index. */
   manifestEntries: 4096,
-  /** An image reference: name (255 by the distribution spec), host, tag and digest. */
-  referenceBytes: 1024,
   /** Manifests and indexes of one image, all levels together. */
   imageDocuments: 10_000,
   /** Depth of an index in an index in a pull or a check. */
   indexDepth: 8,
+  /** An ingest that was made without a lease. */
+  ingestExpiryMs: 24 * 60 * 60 * 1000,
+  /** Path of one tar entry (Linux PATH_MAX) and the extended headers that may carry it. */
+  tarPathBytes: 4096,
+  tarHeaderBytes: 1024 * 1024,
+  /** Segments of one sparse file in a tar archive: what the map may take in memory. */
+  tarSparseSegments: 100_000,
+  /** JavaScript heap of the worker that unpacks one layer: room for about a million entries. */
+  applyWorkerHeapMb: 512,
+  /** Age below which a check takes a bundle without a task for one that is being made. */
+  checkGraceMs: 60_000,
+  /** Files in an archive of images that is imported. */
+  archiveFiles: 100_000,
+  /** Layers that are unpacked side by side, even on one core: they also wait for the network. */
+  minApplyWorkers: 4,
+  /** How long a spare apply worker is kept after the last layer. */
+  spareApplyWorkerMs: 10_000,
+
+  // core: registries and transfers
   /** A token or error body of a registry. */
   registryBodyBytes: 1024 * 1024,
   /** Redirects followed for one registry request. */
@@ -71,6 +118,14 @@ export const limits = {
   transferLeaseMs: 24 * 60 * 60 * 1000,
   /** How long the answer to a transfer waits for a client that is slow to take its last progress. */
   progressLingerMs: 2_000,
+  /** Blobs that all pulls, and all pushes, have on their way at once; containerd's default. */
+  concurrentTransfers: 3,
+  /** A WWW-Authenticate header longer than this says nothing that we need. */
+  challengeBytes: 16 * 1024,
+  /** Steps of one resolution that are recorded: a push of thousands of layers would say nothing new. */
+  tracedSteps: 1000,
+
+  // core: streams and mounts
   /** Streams that clients hold open beside their calls, and the name of one. */
   streams: 4096,
   streamIdBytes: 1024,
@@ -79,21 +134,15 @@ export const limits = {
   streamMessageBytes: 32 * 1024,
   /** Wait for the receiver of a binary stream to say that it has the last byte; not all can say it. */
   streamSettleMs: 1000,
-  /** An ingest that was made without a lease. */
-  ingestExpiryMs: 24 * 60 * 60 * 1000,
-  /** Path of one tar entry (Linux PATH_MAX) and the extended headers that may carry it. */
-  tarPathBytes: 4096,
-  tarHeaderBytes: 1024 * 1024,
-  /** Segments of one sparse file in a tar archive: what the map may take in memory. */
-  tarSparseSegments: 100_000,
-  /** JavaScript heap of the worker that unpacks one layer: room for about a million entries. */
-  applyWorkerHeapMb: 512,
-  /** Layers that are unpacked side by side, even on one core: they also wait for the network. */
-  minApplyWorkers: 4,
-  /** How long a spare apply worker is kept after the last layer. */
-  spareApplyWorkerMs: 10_000,
-  /** Time that clean-up of a failed step may take under its own signal. */
-  cleanupMs: 10_000,
+  /** Mounts in one activation, and one text of it: the lowerdir of an overlay of many layers is the longest. */
+  activationMounts: 255,
+  mountTextBytes: 256 * 1024,
+  /** A file that `mkfs/` makes; it is sparse, so this is no promise of space. */
+  mkfsBytes: 16 * 2 ** 40,
+  /** Values of one stream that wait for the client; whoever sends more waits too. */
+  streamQueue: 64,
+
+  // core: tasks and their shims
   /** Time-outs of containerd for its shims. */
   shimLoadMs: 5_000,
   shimCleanupMs: 5_000,
@@ -126,6 +175,8 @@ export const limits = {
   rememberedDeletions: 1024,
   /** Events of tasks that the next daemon is left a note of. */
   journalEvents: 2048,
+
+  // core: events
   /** Events, and their bytes, that wait for one subscriber: containerd has no bound (docs/decisions/0040). */
   eventSubscriberQueue: 65_536,
   eventSubscriberBytes: 64 * 1024 * 1024,
@@ -133,33 +184,18 @@ export const limits = {
   eventMissedMs: 15_000,
   /** Of these events, how many are kept. */
   eventsMissed: 4096,
+
+  // shim
   /** Events of a shim that wait for the daemon to come back. */
   shimEventQueue: 2048,
   /** One event on its way from a shim to the daemon. */
   shimForwardMs: 5_000,
   /** One try to hand an event to the daemon. */
   eventForwardMs: 5_000,
-  /** What calls may take to end by themselves when the daemon stops. */
-  serverStopMs: 1_000,
-  /** Exits of children that nobody has asked for yet. */
-  rememberedExits: 4096,
-  /** What the parent of a foreign process may take to reap it, before its status counts as lost. */
-  foreignReapMs: 3_000,
-  /** Descriptors in one SCM_RIGHTS message (the kernel's SCM_MAX_FD). */
-  passedDescriptors: 253,
-  /** What a busy mount may take to become free before unmount reports it. */
-  unmountRetryMs: 100,
-  /** What a command run to its end may print on one stream before it is cut. */
-  commandOutputBytes: 16 * 1024 * 1024,
   /** What a log binary may take to end after SIGTERM. */
   logBinaryTermMs: 12_000,
-  /** Mounts in one activation, and one text of it: the lowerdir of an overlay of many layers is the longest. */
-  activationMounts: 255,
-  mountTextBytes: 256 * 1024,
-  /** A file that `mkfs/` makes; it is sparse, so this is no promise of space. */
-  mkfsBytes: 16 * 2 ** 40,
-  /** Age below which a check takes a bundle without a task for one that is being made. */
-  checkGraceMs: 60_000,
+
+  // daemon: what it tells of itself
   /** Containers in one scrape of the metrics: about 60 lines each. */
   metricsTasks: 2_000,
   /** Longest CPU profile that the debug socket takes. */
@@ -169,6 +205,14 @@ export const limits = {
   /** …and how many go at once, and how often. OpenTelemetry's own defaults. */
   tracedSpansBatch: 512,
   traceExportMs: 5_000,
-  /** Blobs that all pulls, and all pushes, have on their way at once; containerd's default. */
-  concurrentTransfers: 3,
+
+  // client and command line
+  /** What is still in the streams of `gantry` after an exit; a process that left children with them open is not waited for. */
+  cliDrainMs: 3000,
+  /** A passwd(5) or group(5) file: tens of thousands of users. */
+  userFileBytes: 1024 * 1024,
+  /** What a check may print: findings of a store in which everything is broken. */
+  checkOutputBytes: 256 * 1024 * 1024,
+  /** How long a client takes in progress after the transfer has ended. */
+  progressTailMs: 2000,
 } as const;

@@ -1,13 +1,11 @@
 /** `gantryd` of this installation, run to its end: beside the bundle that runs, or from source when we are. */
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { limits } from '../base/limits.ts';
 import { childEnvironment } from '../platform/child-environment.ts';
 import { runCommand } from '../platform/command.ts';
 import { selectPlatform } from '../platform/select.ts';
 import type { Surroundings } from './app.ts';
-
-/** Findings of a store in which everything is broken. */
-const outputBytes = 256 * 1024 * 1024;
 
 export function daemonProgram(): Surroundings['runDaemon'] {
   const self = fileURLToPath(import.meta.url);
@@ -18,7 +16,7 @@ export function daemonProgram(): Surroundings['runDaemon'] {
       file: process.execPath,
       args: [...process.execArgv, script, ...args],
       env: childEnvironment(),
-      maxOutputBytes: outputBytes,
+      maxOutputBytes: limits.checkOutputBytes,
       signal,
     });
 }

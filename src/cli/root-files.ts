@@ -5,13 +5,11 @@
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { hasCode, invalidArgument } from '../base/errors.ts';
+import { limits } from '../base/limits.ts';
 import type { RootFileReader } from '../client/index.ts';
 import type { Mount } from '../platform/mount.ts';
 import type { Platform } from '../platform/platform.ts';
 import { resolveBelow, withTempMount } from '../platform/temp-mount.ts';
-
-/** A passwd(5) file of tens of thousands of users. */
-const fileLimitBytes = 1024 * 1024;
 
 export interface RootFileDependencies {
   readonly platform: () => Promise<Platform>;
@@ -49,9 +47,9 @@ async function readText(root: string, path: string): Promise<string> {
     const resolved = resolveBelow(root, path);
     await using file = await open(resolved, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
     const status = await file.stat();
-    if (!status.isFile() || status.size > fileLimitBytes)
+    if (!status.isFile() || status.size > limits.userFileBytes)
       throw invalidArgument(
-        `${path} of the image is no file of at most ${fileLimitBytes} bytes; give a numeric user`,
+        `${path} of the image is no file of at most ${limits.userFileBytes} bytes; give a numeric user`,
       );
     return await file.readFile('utf8');
   } catch (error) {

@@ -4,6 +4,7 @@
  */
 import { type Readable, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { limits } from '../base/limits.ts';
 import type { Process, ProcessStreams } from '../client/index.ts';
 import { hasCode } from '../client/index.ts';
 import type { Surroundings } from './app.ts';
@@ -29,8 +30,6 @@ const forwarded: readonly NodeJS.Signals[] = [
   'SIGUSR2',
   'SIGCONT',
 ];
-/** What is still in the streams after the exit; a process that left children with them open is not waited for. */
-const drainMs = 3000;
 
 export async function runSession(dependencies: SessionDependencies): Promise<SessionEnd> {
   const { around, process, streams, exited } = dependencies;
@@ -46,7 +45,7 @@ export async function runSession(dependencies: SessionDependencies): Promise<Ses
   held.use(copyIn(dependencies, () => detached.resolve({ kind: 'detached' })));
   const ended = exited.then(({ exitStatus }): SessionEnd => ({ kind: 'exited', status: exitStatus }));
   const end = await Promise.race([ended, detached.promise]);
-  if (end.kind === 'exited') await streams.drained(drainMs);
+  if (end.kind === 'exited') await streams.drained(limits.cliDrainMs);
   streams.leave();
   await Promise.all(outputs);
   return end;

@@ -7,6 +7,7 @@
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import type { AnyValue } from '../base/any-value.ts';
 import { hasCode, wrap } from '../base/errors.ts';
+import { limits } from '../base/limits.ts';
 import type { Image } from '../core/images/image-store.ts';
 import type { Credentials, TransferProgress } from '../core/transfer/transfer.ts';
 import { hostPlatform, type Platform } from '../oci/platform.ts';
@@ -37,9 +38,6 @@ export interface PullOptions extends Call {
   readonly hostsDir?: string;
   readonly labels?: Readonly<Record<string, string>>;
 }
-
-/** How long the last progress may come after the transfer has ended. */
-const progressLingerMs = 2000;
 
 /** Iterate for progress, then ask for the image; or only ask. Good for one use. */
 export class Pull implements AsyncIterable<TransferProgress> {
@@ -79,7 +77,7 @@ export class Pull implements AsyncIterable<TransferProgress> {
       const transferring = this.#transfer(progress.id, auth?.id ?? '', signal);
       // The daemon ends the progress stream once it has sent what is left; should it not, we do.
       void transferring
-        .finally(() => (timer = setTimeout(() => aborter.abort(), progressLingerMs)))
+        .finally(() => (timer = setTimeout(() => aborter.abort(), limits.progressTailMs)))
         .catch(() => {});
       transferring.catch(() => undefined);
       answering?.catch(() => undefined);

@@ -2,6 +2,7 @@
  * RE2's syntax (github.com/google/re2, "Syntax") into a tree, as far as a yes or no needs it: greediness and capture
  * groups parse and mean nothing. Back references and look-around do not exist there, so they are errors here.
  */
+import { limits } from '../../base/limits.ts';
 
 /** Says whether a code point belongs. */
 export type CodePointTest = (codePoint: number) => boolean;
@@ -16,10 +17,6 @@ export type Expression =
 
 /** Thrown for what RE2 would not compile. */
 export class ExpressionSyntaxError extends Error {}
-
-/** RE2's own bound on `{n,m}` and a bound on nesting, which recursion here needs. */
-const maxRepeat = 1000;
-const maxDepth = 200;
 
 interface Flags {
   readonly foldCase: boolean;
@@ -136,7 +133,7 @@ class ExpressionParser {
 
   #either(): Expression {
     this.#depth += 1;
-    if (this.#depth > maxDepth) throw new ExpressionSyntaxError('nests too deeply');
+    if (this.#depth > limits.regExpDepth) throw new ExpressionSyntaxError('nests too deeply');
     const parts = [this.#sequence()];
     while (this.#accept('|')) parts.push(this.#sequence());
     this.#depth -= 1;
@@ -191,7 +188,7 @@ class ExpressionParser {
         : match.groups?.['open'] === undefined
           ? min
           : Number.POSITIVE_INFINITY;
-    if (min > maxRepeat || (Number.isFinite(max) && max > maxRepeat) || max < min)
+    if (min > limits.regExpRepeat || (Number.isFinite(max) && max > limits.regExpRepeat) || max < min)
       throw new ExpressionSyntaxError('invalid repeat count');
     this.#next = end + 1;
     return { min, max };

@@ -1,4 +1,5 @@
 /** Parses WWW-Authenticate (RFC 9110, section 11.6.1): how a registry wants to be convinced. */
+import { limits } from '../../base/limits.ts';
 
 export interface Challenge {
   /** Lower case: `basic`, `bearer`. */
@@ -12,12 +13,10 @@ const parameter =
   /([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([!#$%&'*+.^_`|~0-9A-Za-z:/?@-]+))/y;
 const separators = /[ \t,]*/y;
 const token68 = /[A-Za-z0-9._~+/-]+=*(?=[ \t]*(?:,|$))/y;
-/** A header longer than this says nothing that we need. */
-const maxHeaderLength = 16 * 1024;
 
 /** All challenges of the header's values, in order. What cannot be read ends the reading, what came before counts. */
 export function parseChallenges(values: readonly string[]): Challenge[] {
-  return values.flatMap((value) => (value.length > maxHeaderLength ? [] : parseValue(value)));
+  return values.flatMap((value) => (value.length > limits.challengeBytes ? [] : parseValue(value)));
 }
 
 function parseValue(text: string): Challenge[] {

@@ -3,6 +3,7 @@
  * why, with which kind of credentials, and what each said. Holds no secrets, so it can be shown, logged and attached
  * to errors.
  */
+import { limits } from '../../base/limits.ts';
 import type { Credentials } from '../transfer/transfer.ts';
 import type { HostPlan, RegistryHost } from './hosts.ts';
 
@@ -35,9 +36,6 @@ export interface ResolutionTraceData {
   readonly steps: readonly TraceStep[];
 }
 
-/** Steps beyond this are not recorded: a push of thousands of layers would say nothing new. */
-const maxSteps = 1000;
-
 export class ResolutionTrace {
   readonly #reference: string;
   readonly #steps: TraceStep[] = [];
@@ -52,7 +50,7 @@ export class ResolutionTrace {
   }
 
   add(step: TraceStep): void {
-    if (this.#steps.length < maxSteps) this.#steps.push(step);
+    if (this.#steps.length < limits.tracedSteps) this.#steps.push(step);
   }
 
   data(): ResolutionTraceData {

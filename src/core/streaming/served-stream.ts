@@ -7,10 +7,8 @@ import type { AnyValue } from '../../base/any-value.ts';
 import { AsyncQueue } from '../../base/async-queue.ts';
 import { type Deferred, deferred } from '../../base/deferred.ts';
 import { unavailable } from '../../base/errors.ts';
+import { limits } from '../../base/limits.ts';
 import type { ValueStream } from './stream-manager.ts';
-
-/** Values that wait for the client; whoever sends more waits too. */
-const maxWaiting = 64;
 
 export class ServedStream implements ValueStream {
   readonly #incoming: AsyncIterator<AnyValue>;
@@ -25,7 +23,7 @@ export class ServedStream implements ValueStream {
   }
 
   async send(value: AnyValue): Promise<void> {
-    while (!this.#closed && this.#outgoing.size >= maxWaiting) {
+    while (!this.#closed && this.#outgoing.size >= limits.streamQueue) {
       this.#room ??= deferred();
       await this.#room.promise;
     }

@@ -24,7 +24,6 @@ import { storeBytes } from './image-content.ts';
 import type { ArchiveSource } from './transfer-archive.ts';
 
 const documentNames = new Set(['index.json', 'manifest.json', 'oci-layout']);
-const maxFiles = 100_000;
 
 /** Returns the index of the archive's images; it is in the content store. Errors: InvalidArgument. */
 export async function importArchive(
@@ -118,8 +117,8 @@ class ArchiveImport {
 
   async #begin(entry: TarEntry): Promise<void> {
     const path = entry.path.replace(/^(?:\.?\/)+/, '');
-    if (this.#files.size + this.#documents.size > maxFiles)
-      throw invalidArgument(`the archive has more than ${maxFiles} files`);
+    if (this.#files.size + this.#documents.size > limits.archiveFiles)
+      throw invalidArgument(`the archive has more than ${limits.archiveFiles} files`);
     if (entry.kind === 'symlink' || entry.kind === 'hardlink') {
       this.#files.set(path, { linkTo: linkTarget(path, entry) });
       return;

@@ -2,7 +2,6 @@
  * The gRPC client: typed clients of any service over one unix socket. Errors come back as the server meant them
  * (status.ts); a call on a connection that cannot be made fails with Unavailable at once and does not wait.
  */
-
 import type { Readable, Writable } from 'node:stream';
 import { type DescMethod, fromBinary, type Message } from '@bufbuild/protobuf';
 import {
@@ -72,7 +71,7 @@ class GrpcConnection implements Connection {
       'grpc.enable_retries': 0,
       'grpc.initial_reconnect_backoff_ms': 100,
       'grpc.max_reconnect_backoff_ms': 1000,
-      'grpc-node.flow_control_window': flowWindowBytes,
+      'grpc-node.flow_control_window': limits.grpcFlowWindowBytes,
     });
     this.closed = this.#watch();
   }
@@ -191,9 +190,6 @@ class GrpcConnection implements Connection {
     }
   }
 }
-
-/** Node's default of 64 KiB makes a local socket wait for window updates. */
-const flowWindowBytes = 1024 * 1024;
 
 const wireOf = (method: DescMethod): MethodOnWire => ({
   path: `/${method.parent.typeName}/${method.name}`,

@@ -4,6 +4,7 @@
  */
 import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http2';
 import { create, type DescMessage, fromBinary, type Message, toBinary } from '@bufbuild/protobuf';
+import { limits } from '../../base/limits.ts';
 import type { CallHeaders } from '../call-context.ts';
 import { type Status, StatusSchema } from '../gen/google/rpc/status_pb.js';
 
@@ -50,18 +51,15 @@ export function readTimeoutMs(headers: IncomingHttpHeaders): number | undefined 
   return unitMs === undefined ? undefined : Number(digits) * unitMs;
 }
 
-/** Bytes of a header block that every client takes; a longer message is cut, and its details stay away. */
-const statusTextBytes = 16 * 1024;
-
 /** The end of a call that failed: number, message in percent-encoding, and details when there are any. */
 export function statusTrailers({ code, message, details }: Status): OutgoingHttpHeaders {
   const trailers: OutgoingHttpHeaders = {
     'grpc-status': String(code),
-    'grpc-message': percentEncoded(Buffer.from(message).subarray(0, statusTextBytes)),
+    'grpc-message': percentEncoded(Buffer.from(message).subarray(0, limits.grpcStatusTextBytes)),
   };
   if (details.length === 0) return trailers;
   const status = Buffer.from(toBinary(StatusSchema, create(StatusSchema, { code, message, details })));
-  if (status.byteLength <= statusTextBytes)
+  if (status.byteLength <= limits.grpcStatusTextBytes)
     trailers[statusDetailsHeader] = status.toString('base64').replace(/=+$/, '');
   return trailers;
 }
