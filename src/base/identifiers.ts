@@ -43,8 +43,7 @@ export function parseNamespace(text: string): Namespace {
   return text as Namespace;
 }
 
-export const parseContainerId = (text: string): ContainerId =>
-  checkIdentifier(text) as ContainerId;
+export const parseContainerId = (text: string): ContainerId => checkIdentifier(text) as ContainerId;
 export const parseExecId = (text: string): ExecId => checkIdentifier(text) as ExecId;
 export const parseSandboxId = (text: string): SandboxId => checkIdentifier(text) as SandboxId;
 

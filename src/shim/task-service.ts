@@ -8,7 +8,7 @@ import { failedPrecondition, invalidArgument } from '../base/errors.ts';
 import { parseContainerId, parseExecId } from '../base/identifiers.ts';
 import { raceSignal } from '../base/keyed-lock.ts';
 import { readCgroupMetrics } from '../platform/cgroups/cgroup-metrics.ts';
-import { anyFromWire, anyToWire, jsonTypeUrls, packAny, unpackAny } from '../wire/any.ts';
+import { anyFromWire, anyToWire, jsonTypeUrls, packAny } from '../wire/any.ts';
 import { MetricsSchema as MetricsV1Schema } from '../wire/gen/containerd/cgroups/v1/metrics_pb.js';
 import { MetricsSchema as MetricsV2Schema } from '../wire/gen/containerd/cgroups/v2/metrics_pb.js';
 import { Task as TaskV2 } from '../wire/gen/containerd/runtime/task/v2/shim_pb.js';
@@ -22,7 +22,7 @@ import { type Handlers, type ServedService, serve } from '../wire/service.ts';
 import { timestampOrZero } from '../wire/timestamps.ts';
 import type { Container } from './process/container.ts';
 import { addExec, startExec } from './process/exec-start.ts';
-import { readOptions } from './process/options.ts';
+import { readOptions, unpackOptions } from './process/options.ts';
 import type { ProcessEnd, TaskProcess } from './process/task-process.ts';
 import type { Shim } from './shim.ts';
 
@@ -203,7 +203,8 @@ function resourceHandlers(find: Find) {
     checkpoint: async (ctx, request) => {
       const container = find(ctx, request);
       const given = anyFromWire(request.options);
-      const options = given === undefined ? undefined : unpackAny(CheckpointOptionsSchema, given);
+      const options =
+        given === undefined ? undefined : unpackOptions(CheckpointOptionsSchema, given, 'checkpoint');
       await container.checkpoint({
         imagePath: request.path === '' ? (options?.imagePath ?? '') : request.path,
         workPath: options?.workPath || container.options.criuWorkPath || join(container.bundle, 'criu-work'),

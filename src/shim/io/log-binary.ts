@@ -8,10 +8,10 @@
 import { constants } from 'node:os';
 import type { Readable } from 'node:stream';
 import { setTimeout as after } from 'node:timers/promises';
-import { unavailable } from '../../base/errors.ts';
+import { hasCode, unavailable, unknown, wrap } from '../../base/errors.ts';
 import { limits } from '../../base/limits.ts';
 import { makePipe } from '../../platform/pipe.ts';
-import type { Platform } from '../../platform/platform.ts';
+import type { Platform, SpawnRequest } from '../../platform/platform.ts';
 import { pipeReader } from '../../wire/pipe.ts';
 import { Descriptors } from './descriptors.ts';
 import type { OutputTarget } from './log-uri.ts';
@@ -52,7 +52,7 @@ export class LogBinary implements AsyncDisposable {
 
   /**
    * Resolves when the logger is ready. The write ends are for the container; `releaseWriters` closes them here.
-   * Errors: NotFound (no such program), Unavailable when it does not get ready in 10 s.
+   * Errors: Unknown (no such program), Unavailable when it does not get ready in 10 s.
    */
   static async start(
     { files, processes }: Pick<Platform, 'files' | 'processes'>,
@@ -67,7 +67,7 @@ export class LogBinary implements AsyncDisposable {
         fds.own(writeFd);
       }
       const [stdout, stderr, ready] = pipes;
-      const pid = processes.spawn({
+      const pid = spawn(processes, {
         file: target.path,
         args: target.args,
         env: { CONTAINER_ID: owner.id, CONTAINER_NAMESPACE: owner.namespace },
@@ -133,6 +133,16 @@ export class LogBinary implements AsyncDisposable {
   #signal(signal: number): void {
     // Reaped only by our own `exited`, so the pid is still its own while it is not over.
     if (!this.#isOver) this.#processes.kill(this.#pid, signal);
+  }
+}
+
+function spawn(processes: Platform['processes'], request: SpawnRequest): number {
+  try {
+    return processes.spawn(request);
+  } catch (error) {
+    if (!hasCode(error, 'NotFound')) throw wrap('failed to start binary process', error);
+    const reason = 'no such file or directory';
+    throw unknown(`failed to start binary process: fork/exec ${request.file}: ${reason}`, error);
   }
 }
 

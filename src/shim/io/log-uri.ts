@@ -33,9 +33,7 @@ export function parseOutput(text: string): OutputTarget {
     case 'binary-v2':
       return { kind: 'binary', path, args: queryArgs(query, text), mustWriteReady: scheme === 'binary-v2' };
     default:
-      throw unimplemented(
-        `log URI scheme ${JSON.stringify(scheme)} is not supported; use fifo, file, binary or binary-v2`,
-      );
+      throw unimplemented(`unknown STDIO scheme ${scheme}`);
   }
 }
 

@@ -53,7 +53,7 @@ function planOutput({ stdout, stderr }: IoPaths): OutputPlan {
   return { stdout: target, stderr: parseOutput(stderr) };
 }
 
-/** Errors: NotFound (no such FIFO or program), InvalidArgument, Unimplemented (URI scheme), Unavailable (log program). */
+/** Errors: NotFound (no such FIFO), Unknown (no such program), InvalidArgument, Unimplemented (URI scheme), Unavailable (log program). */
 export async function openStdio(
   platform: IoPlatform,
   io: IoPaths,

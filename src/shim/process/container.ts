@@ -4,12 +4,11 @@
  *
  * Calls that change it take turns (`#turn`); kill does not wait, for it must get through when another call hangs.
  */
-
 import { writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import type { DescMessage, MessageInitShape } from '@bufbuild/protobuf';
-import { alreadyExists, ContainerdError, failedPrecondition, hasCode, notFound } from '../../base/errors.ts';
+import { absent, alreadyExists, hasCode, unknown, wrap } from '../../base/errors.ts';
 import { KeyedLock } from '../../base/keyed-lock.ts';
 import type { Logger } from '../../base/logger.ts';
 import type { Announced, SavedContainer, SavedMount } from '../../oci/shim-state.ts';
@@ -33,6 +32,12 @@ import { ContainerNotes } from './container-notes.ts';
 import type { CreateOptions } from './options.ts';
 import type { RootfsMounts } from './rootfs-mounts.ts';
 import type { ProcessEnd, TaskProcess } from './task-process.ts';
+import {
+  type ContainerPhase,
+  wrongContainerState,
+  wrongExecState,
+  wrongProcessState,
+} from './wrong-state.ts';
 
 export interface ContainerDependencies {
   readonly platform: Platform;
@@ -111,21 +116,26 @@ export class Container {
   process(execId: string): TaskProcess {
     if (execId === '') return this.init;
     const exec = this.execs.get(execId);
-    if (exec === undefined) throw notFound('process', `${execId} of container ${this.id}`);
+    if (exec === undefined) throw absent(`process does not exist ${execId}`);
     return exec;
   }
 
-  /** Errors: AlreadyExists; FailedPrecondition when init has ended. */
+  /** How it stands, as its state says. */
+  get phase(): ContainerPhase {
+    return this.init.phase === 'running' && this.paused ? 'paused' : this.init.phase;
+  }
+
+  /** Errors: AlreadyExists; Unknown when nothing can run in it now. */
   addExec(exec: TaskProcess): void {
     if (this.execs.has(exec.id)) throw alreadyExists('process', `${exec.id} of container ${this.id}`);
-    if (this.init.phase === 'stopped')
-      throw failedPrecondition(`container ${this.id} has ended; no process can be added to it`);
+    if (this.phase === 'paused' || this.phase === 'stopped') throw wrongExecState(this.phase);
     this.execs.set(exec.id, exec);
   }
 
-  /** Errors: FailedPrecondition when it was started before; as runc says. */
+  /** Errors: Unknown when it was started before; as runc says. */
   async start(): Promise<number> {
     using _turn = await this.#turn();
+    if (this.phase === 'paused') throw wrongProcessState('start', 'paused');
     await this.init.startOnce(async () => {
       this.#step('starting');
       try {
@@ -155,12 +165,27 @@ export class Container {
     const { processes } = this.dependencies.platform;
     // An adopted process is reaped by somebody else, and its pid is free before we hear of it.
     if (target.isAdopted && processes.startTicks(pid) !== target.startTicks)
-      throw new ContainerdError('NotFound', 'process already finished');
+      throw absent('process already finished');
     // runc knows the cgroup, and thaws what is frozen so that it can die.
-    if (execId === '' && (all || this.paused))
-      await this.runc('runc kill failed', killWords(this.id, signal, all));
+    if (execId === '' && (all || this.paused)) await this.#runcKill(signal, all);
     // Not reaped yet, so the pid is still its own.
-    else processes.kill(pid, signal);
+    else await this.#kill(pid, signal, execId);
+  }
+
+  async #kill(pid: number, signal: number, execId: string): Promise<void> {
+    try {
+      this.dependencies.platform.processes.kill(pid, signal);
+    } catch (error) {
+      if (!hasCode(error, 'InvalidArgument')) throw error;
+      // No such signal: runc has the words for it.
+      if (execId !== '') throw unknown('unknown error after kill: invalid argument', error);
+      await this.#runcKill(signal, false);
+    }
+  }
+
+  async #runcKill(signal: number, all: boolean): Promise<void> {
+    const doing = 'unknown error after kill: runc did not terminate successfully: exit status 1';
+    await this.runc(doing, killWords(this.id, signal, all));
   }
 
   /** Errors: NotFound. */
@@ -173,14 +198,12 @@ export class Container {
 
   /**
    * Takes the container away. Waits for its exit to be announced.
-   * Errors: FailedPrecondition while it runs; as runc says.
+   * Errors: Unknown while it runs; as runc says.
    */
   async delete(): Promise<ProcessEnd> {
     using _turn = await this.#turn();
     if (this.init.phase === 'running')
-      throw failedPrecondition(
-        `cannot delete a running process ${this.id}; kill it first and wait for its end`,
-      );
+      throw wrap('failed to delete task', wrongProcessState('delete', this.phase));
     const wasCreated = this.init.phase === 'created' && this.init.pid !== 0;
     await this.#deleteRunc(wasCreated);
     const end =
@@ -205,13 +228,10 @@ export class Container {
     events.publish(this.namespace, '/tasks/delete', TaskDeleteSchema, event, () => this.made.letGo());
   }
 
-  /** Errors: NotFound; FailedPrecondition while it runs. */
+  /** Errors: NotFound; Unknown while it runs. */
   async deleteExec(execId: string): Promise<ProcessEnd> {
     const exec = this.process(execId);
-    if (exec.phase === 'running')
-      throw failedPrecondition(
-        `cannot delete a running process ${execId}; kill it first and wait for its end`,
-      );
+    if (exec.phase === 'running') throw wrongProcessState('delete', 'running');
     await exec.starting;
     const end =
       exec.phase === 'created' ? { pid: 0, status: 0, exitedAt: undefined } : await exec.ended.promise;
@@ -226,8 +246,7 @@ export class Container {
 
   async pause(): Promise<void> {
     using _turn = await this.#turn();
-    this.#requireRunning('pause');
-    if (this.paused) throw failedPrecondition(`container ${this.id} is paused already`);
+    if (this.phase !== 'running') throw wrongContainerState('pause', this.phase);
     await this.runc('OCI runtime pause failed', ['pause', this.id]);
     this.markPaused(true);
   }
@@ -244,7 +263,7 @@ export class Container {
 
   async resume(): Promise<void> {
     using _turn = await this.#turn();
-    if (!this.paused) throw failedPrecondition(`container ${this.id} is not paused`);
+    if (this.phase !== 'paused') throw wrongContainerState('resume', this.phase);
     await this.runc('OCI runtime resume failed', ['resume', this.id]);
     this.markPaused(false);
   }
@@ -252,7 +271,7 @@ export class Container {
   /** `resources` is a runtime spec's linux.resources, as JSON text. */
   async update(resources: Uint8Array): Promise<void> {
     using _turn = await this.#turn();
-    if (this.init.phase === 'stopped') throw failedPrecondition(`container ${this.id} has ended`);
+    if (this.phase === 'stopped') throw wrongContainerState('update', this.phase);
     const path = join(this.bundle, 'resources.json');
     writeFileSync(path, resources, { mode: 0o600 });
     await this.runc('OCI runtime update failed', ['update', '--resources', path, this.id]);
@@ -260,7 +279,8 @@ export class Container {
 
   async checkpoint(words: Omit<CheckpointWords, 'id'>): Promise<void> {
     using _turn = await this.#turn();
-    this.#requireRunning('checkpoint');
+    if (this.phase === 'created' || this.phase === 'stopped')
+      throw wrongContainerState('checkpoint', this.phase);
     await this.runc('OCI runtime checkpoint failed', checkpointWords({ ...words, id: this.id }));
   }
 
@@ -277,7 +297,7 @@ export class Container {
   /** Ends what outlived init; only needed without a pid namespace. */
   async killRest(): Promise<void> {
     try {
-      await this.runc('runc kill failed', killWords(this.id, constants.signals.SIGKILL, true));
+      await this.#runcKill(constants.signals.SIGKILL, true);
     } catch (error) {
       if (!hasCode(error, 'NotFound'))
         this.dependencies.log.warn({ error, id: this.id }, 'could not end the rest');
@@ -328,11 +348,6 @@ export class Container {
 
   #turn(): Promise<Disposable> {
     return this.#lock.acquire('');
-  }
-
-  #requireRunning(doing: string): void {
-    if (this.init.phase !== 'running')
-      throw failedPrecondition(`cannot ${doing} container ${this.id}: it is ${this.init.phase}, not running`);
   }
 
   async #deleteRunc(wasCreated: boolean): Promise<void> {

@@ -1,7 +1,7 @@
 /** The story of an exec: registered with its process spec, then started by runc in the container. */
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { ContainerdError, failedPrecondition, invalidArgument } from '../../base/errors.ts';
+import { invalidArgument } from '../../base/errors.ts';
 import { TaskExecAddedSchema, TaskExecStartedSchema } from '../../wire/gen/containerd/events/task_pb.js';
 import { type Allowance, type ClampedProcess, clampProcess } from '../bundle/clamp.ts';
 import { parseExact } from '../bundle/json-numbers.ts';
@@ -11,6 +11,7 @@ import type { Container } from './container.ts';
 import { watchExec } from './container-exit.ts';
 import { type Launched, launch } from './launch.ts';
 import { TaskProcess } from './task-process.ts';
+import { wrongExecState, wrongProcessState } from './wrong-state.ts';
 
 export interface AddExec {
   readonly execId: string;
@@ -25,7 +26,7 @@ export const specFile = (container: Container, execId: string): string =>
 export const execPidFile = (container: Container, execId: string): string =>
   join(container.bundle, `exec-${execId}.pid`);
 
-/** Errors: AlreadyExists, FailedPrecondition when init has ended, InvalidArgument for the spec. Returns notes of what was clamped. */
+/** Errors: AlreadyExists, Unknown when nothing can run in it, InvalidArgument for the spec. Returns notes of what was clamped. */
 export function addExec(container: Container, request: AddExec, allowance: Allowance): string[] {
   const spec = parseSpec(request.spec);
   spec.terminal = request.io.terminal;
@@ -68,14 +69,12 @@ function parseSpec(bytes: Uint8Array): ClampedProcess & { terminal?: boolean } {
   throw invalidArgument('the process spec is no JSON object');
 }
 
-/** Errors: NotFound; FailedPrecondition when it or the container's init is not in the right phase; as runc says. */
+/** Errors: NotFound; Unknown when it or the container is not in the right phase; as runc says. */
 export async function startExec(container: Container, execId: string): Promise<number> {
   const exec = container.process(execId);
-  if (container.init.phase !== 'running')
-    throw failedPrecondition(
-      `cannot start a process in container ${container.id}: it is ${container.init.phase}`,
-    );
-  if (container.paused) throw new ContainerdError('Unknown', 'cannot exec in a paused state');
+  if (exec.phase !== 'created') throw wrongProcessState('start', exec.phase);
+  const { phase, init } = container;
+  if (phase === 'paused' || phase === 'stopped' || init.pid === 0) throw wrongExecState(phase);
   await exec.startOnce(async () => {
     // What a later shim finds there shall be of this start.
     rmSync(execPidFile(container, execId), { force: true });

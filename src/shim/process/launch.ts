@@ -5,7 +5,7 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { internal } from '../../base/errors.ts';
+import { internal, unknown, wrap } from '../../base/errors.ts';
 import type { Logger } from '../../base/logger.ts';
 import type { ConsoleSocket, Platform, StdioTarget } from '../../platform/platform.ts';
 import type { Owner } from '../io/log-binary.ts';
@@ -46,7 +46,7 @@ export async function launch(deps: LaunchDependencies, request: LaunchRequest): 
 }
 
 async function launchDirect(deps: LaunchDependencies, request: LaunchRequest): Promise<Launched> {
-  const stdio = await openStdio(deps.platform, request.io, request.owner, request.ioOwner);
+  const stdio = await orNoStreams(openStdio(deps.platform, request.io, request.owner, request.ioOwner));
   try {
     const pid = await runAndAdopt(deps, request, undefined, stdio.childFds);
     stdio.releaseChild();
@@ -59,7 +59,7 @@ async function launchDirect(deps: LaunchDependencies, request: LaunchRequest): P
 
 async function launchInTerminal(deps: LaunchDependencies, request: LaunchRequest): Promise<Launched> {
   const { platform, log } = deps;
-  const terminal = await Terminal.open({ platform, log }, request.io, request.owner);
+  const terminal = await orNoStreams(Terminal.open({ platform, log }, request.io, request.owner));
   try {
     await using console = await openConsole(platform);
     const pid = await runAndAdopt(deps, request, console.socket.path, undefined);
@@ -68,6 +68,17 @@ async function launchInTerminal(deps: LaunchDependencies, request: LaunchRequest
   } catch (error) {
     await terminal[Symbol.asyncDispose]();
     throw error;
+  }
+}
+
+/** What is not there is no container that is not there, and a scheme of others no call that does not exist. */
+async function orNoStreams<Streams>(opening: Promise<Streams>): Promise<Streams> {
+  try {
+    return await opening;
+  } catch (error) {
+    const wrapped = wrap('failed to create init process I/O', error);
+    const isMisleading = wrapped.code === 'NotFound' || wrapped.code === 'Unimplemented';
+    throw isMisleading ? unknown(wrapped.message, error) : wrapped;
   }
 }
 

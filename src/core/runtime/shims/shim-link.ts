@@ -2,7 +2,7 @@
  * The way to one shim, which outlives the shim's process where the shim is ours: a connection that was lost is opened
  * again, to a new process that has taken over the containers. A foreign shim has one connection and no second life.
  */
-import { setTimeout as after } from 'node:timers/promises';
+import { backoffMs, pause } from '../../../base/backoff.ts';
 import { never } from '../../../base/context.ts';
 import { hasCode, unavailable, wrap } from '../../../base/errors.ts';
 import { raceSignal } from '../../../base/keyed-lock.ts';
@@ -161,7 +161,7 @@ export class ShimLink implements AsyncDisposable {
         const { directory } = gantry;
         if (tries >= limits.shimStarts) throw wrap(`no shim could be started in ${directory}`, error);
         this.#dependencies.log.warn({ error, directory, tries }, 'no shim could be started, trying again');
-        await after(limits.shimStartPauseMs * 2 ** (tries - 1));
+        await pause(backoffMs(tries, { firstMs: limits.shimStartPauseMs }));
       }
   }
 }
