@@ -204,8 +204,8 @@ describe('options of the runtime, as root', { skip, concurrency: 1 }, () => {
     const rootfs = await lab.record('foreign', ['true']);
     const options = anyToWire({ typeUrl: 'runtimeoptions.v1.Options', value: new Uint8Array() });
     await assert.rejects(lab.createTask('foreign', rootfs, { options }), {
-      code: 'InvalidArgument',
-      message: /containerd\.runc\.v1\.Options/,
+      code: 'Unknown',
+      message: /invalid task create option for io\.containerd\.runc\.v2/,
     });
     await lab.createTask('foreign', rootfs);
     await lab.end('foreign');
