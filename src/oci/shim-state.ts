@@ -23,6 +23,13 @@ export interface SavedExit {
   readonly exitedAt: string;
 }
 
+/** A program that reads the output of a process (`binary://`). */
+export interface SavedLogProgram {
+  readonly pid: number;
+  /** As that of a process. */
+  readonly startTicks: string | undefined;
+}
+
 export interface SavedProcess {
   readonly id: string;
   readonly phase: SavedPhase;
@@ -41,6 +48,8 @@ export interface SavedProcess {
   };
   /** Outputs (1, 2) whose write end the shim keeps while the process lives. */
   readonly lateOutputs: readonly number[];
+  /** Absent where nothing of the kind was started, and in notes of shims that did not know it. */
+  readonly logProgram?: SavedLogProgram | undefined;
   /** CloseIO came. */
   readonly stdinClosed: boolean;
   readonly exit: SavedExit | undefined;

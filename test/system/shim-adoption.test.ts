@@ -320,6 +320,37 @@ describe('a shim that is killed, as root', { skip, timeout: 240_000 }, () => {
     ]);
   });
 
+  test('execs that end at once have their statuses as soon as their starts are answered', async () => {
+    const id = await lab.run(sleep);
+    const execs = Array.from({ length: 8 }, (_, at) => ({ execId: `brief${at}`, status: 40 + at }));
+    for (const { execId, status } of execs)
+      await lab.addExec(id, execId, ['/bin/sh', '-c', `exit ${status}`]);
+    await Promise.all(execs.map(({ execId }) => lab.tasks.start({ id, execId })));
+    await lab.kill({ now: true });
+    await lab.start();
+    for (const { execId, status } of execs)
+      assert.equal((await lab.tasks.wait({ id, execId })).exitStatus, status, execId);
+    assert.equal(await lab.finish(id, SIGKILL), 137);
+  });
+
+  test('a log program of the shim before is waited for by the delete', async () => {
+    const program = join(lab.root, 'slow-logger');
+    const log = join(lab.root, 'slow-log');
+    // What is written last comes after a while, and it does not go because it is told to.
+    writeFileSync(
+      program,
+      `#!/bin/sh\ntrap '' TERM\nexec 5>&-\ncat <&3 >${log}\nsleep 0.6\necho done >>${log}\n`,
+      { mode: 0o755 },
+    );
+    const id = await lab.run(['/bin/sh', '-c', 'echo first; exec sleep 1000'], {
+      stdout: `binary://${program}`,
+    });
+    await lab.replace();
+    await lab.replace();
+    assert.equal(await lab.finish(id, SIGKILL), 137);
+    assert.equal(readFileSync(log, 'utf8'), 'first\ndone\n');
+  });
+
   test('output: not a byte is lost while shims come and go, and its end comes', async () => {
     const stdout = lab.makeFifo('flow');
     const reader = pipeReader(lab.openReader(stdout));

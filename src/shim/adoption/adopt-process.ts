@@ -25,8 +25,9 @@ export function adoptProcess(
   const isAlive = isStill(processes, process) && processes.isAlive(process.pid);
   const wasPinned = isPinned(pin);
   if (isAlive && !wasPinned) container.notes.pin(process.pid, pin);
-  if (isAlive && !process.io.terminal)
-    process.streams = { kind: 'direct', stdio: new AdoptedStdio({ files, log }, saved) };
+  // A log program may still be reading what an ended one wrote.
+  if ((isAlive || saved.logProgram !== undefined) && !process.io.terminal)
+    process.streams = { kind: 'direct', stdio: new AdoptedStdio({ files, processes, log }, saved) };
   if (isAlive && process.io.terminal)
     log.warn(
       { id: container.id, process: process.id },

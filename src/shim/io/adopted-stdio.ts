@@ -5,22 +5,30 @@
  */
 import { hasCode } from '../../base/errors.ts';
 import type { Logger } from '../../base/logger.ts';
-import type { SavedProcess } from '../../oci/shim-state.ts';
-import type { FileOperations } from '../../platform/platform.ts';
+import type { SavedLogProgram, SavedProcess } from '../../oci/shim-state.ts';
+import type { FileOperations, Platform } from '../../platform/platform.ts';
 import { Descriptors } from './descriptors.ts';
+import { finishMs, LogProgram } from './log-program.ts';
 import { parseOutput } from './log-uri.ts';
 import type { ProcessStdio } from './stdio.ts';
 
 export class AdoptedStdio implements ProcessStdio {
   readonly childFds = [];
   readonly lateOutputs: readonly number[];
+  readonly #logProgram: LogProgram | undefined;
+  readonly #watch = new AbortController();
   readonly #fds = new Descriptors();
   readonly #late: number[] = [];
   #stdinKeepFd: number | undefined;
 
   /** Never fails: what cannot be opened is told to `log`. */
-  constructor({ files, log }: { files: FileOperations; log: Logger }, process: SavedProcess) {
+  constructor(
+    { files, processes, log }: Pick<Platform, 'files' | 'processes'> & { log: Logger },
+    process: SavedProcess,
+  ) {
     this.lateOutputs = process.lateOutputs;
+    this.#logProgram =
+      process.logProgram && LogProgram.adopted(processes, process.logProgram, this.#watch.signal);
     const { io } = process;
     const open = (path: string, access: 'read' | 'write'): number | undefined => {
       try {
@@ -41,6 +49,10 @@ export class AdoptedStdio implements ProcessStdio {
     if (input !== undefined) this.#stdinKeepFd = open(input, 'write');
   }
 
+  get logProgram(): SavedLogProgram | undefined {
+    return this.#logProgram?.saved;
+  }
+
   releaseChild(): void {}
 
   closeStdin(): void {
@@ -53,7 +65,8 @@ export class AdoptedStdio implements ProcessStdio {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#fds[Symbol.dispose]();
-    await Promise.resolve();
+    await this.#logProgram?.stop(finishMs);
+    this.#watch.abort();
   }
 }
 

@@ -1,24 +1,18 @@
 /**
  * A logger program of a `binary://` URI: it reads the container's stdout on descriptor 3 and stderr on 4, and closes
  * descriptor 5 (or, for `binary-v2`, writes a byte to it) when it is ready.
- *
- * It ends by itself when all writers are gone. One that is still there when the process is deleted gets a moment for
- * the rest of its input, then SIGTERM, then SIGKILL after 12 s; containerd leaves out the moment, which cuts logs.
  */
-import { constants } from 'node:os';
 import type { Readable } from 'node:stream';
-import { setTimeout as after } from 'node:timers/promises';
 import { hasCode, unavailable, unknown, wrap } from '../../base/errors.ts';
-import { limits } from '../../base/limits.ts';
+import type { SavedLogProgram } from '../../oci/shim-state.ts';
 import { makePipe } from '../../platform/pipe.ts';
 import type { Platform, SpawnRequest } from '../../platform/platform.ts';
 import { pipeReader } from '../../wire/pipe.ts';
 import { Descriptors } from './descriptors.ts';
+import { finishMs, LogProgram } from './log-program.ts';
 import type { OutputTarget } from './log-uri.ts';
 
 const readyMs = 10_000;
-/** For a logger that is reading the last lines. */
-const finishMs = 250;
 
 export interface Owner {
   readonly namespace: string;
@@ -29,25 +23,17 @@ export class LogBinary implements AsyncDisposable {
   readonly stdoutFd: number;
   readonly stderrFd: number;
   readonly #fds: Descriptors;
-  readonly #pid: number;
-  readonly #processes: Platform['processes'];
-  readonly #ended: Promise<unknown>;
-  #isOver = false;
+  readonly #program: LogProgram;
 
-  private constructor(
-    processes: Platform['processes'],
-    pid: number,
-    fds: Descriptors,
-    ends: { stdoutFd: number; stderrFd: number },
-  ) {
-    this.#processes = processes;
-    this.#pid = pid;
+  private constructor(program: LogProgram, fds: Descriptors, ends: { stdoutFd: number; stderrFd: number }) {
+    this.#program = program;
     this.#fds = fds;
     this.stdoutFd = ends.stdoutFd;
     this.stderrFd = ends.stderrFd;
-    this.#ended = processes.exited(pid).finally(() => {
-      this.#isOver = true;
-    });
+  }
+
+  get saved(): SavedLogProgram {
+    return this.#program.saved;
   }
 
   /**
@@ -75,7 +61,7 @@ export class LogBinary implements AsyncDisposable {
         newProcessGroup: true,
       });
       fds.close(ready.writeFd);
-      const logger = new LogBinary(processes, pid, fds, {
+      const logger = new LogBinary(LogProgram.started(processes, pid), fds, {
         stdoutFd: stdout.writeFd,
         stderrFd: stderr.writeFd,
       });
@@ -91,7 +77,7 @@ export class LogBinary implements AsyncDisposable {
     using pipe = new ReadyPipe(readyFd);
     const wrote = await pipe.answer(readyMs);
     if (wrote === 'byte' || (wrote === 'end' && !target.mustWriteReady)) return;
-    await this.#stop(0);
+    await this.#program.stop(0);
     throw unavailable(
       wrote === 'end'
         ? `log program ${target.path} ended its readiness descriptor without a byte on it`
@@ -111,28 +97,8 @@ export class LogBinary implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.releaseWriters();
-    await this.#stop(finishMs);
+    await this.#program.stop(finishMs);
     this.#fds[Symbol.dispose]();
-  }
-
-  async #stop(patienceMs: number): Promise<void> {
-    if (await this.#overWithin(patienceMs)) return;
-    this.#signal(constants.signals.SIGTERM);
-    if (await this.#overWithin(limits.logBinaryTermMs)) return;
-    this.#signal(constants.signals.SIGKILL);
-    await this.#ended;
-  }
-
-  async #overWithin(timeoutMs: number): Promise<boolean> {
-    const timer = new AbortController();
-    await Promise.race([this.#ended, after(timeoutMs, undefined, { signal: timer.signal }).catch(() => {})]);
-    timer.abort();
-    return this.#isOver;
-  }
-
-  #signal(signal: number): void {
-    // Reaped only by our own `exited`, so the pid is still its own while it is not over.
-    if (!this.#isOver) this.#processes.kill(this.#pid, signal);
   }
 }
 

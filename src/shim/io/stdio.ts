@@ -8,6 +8,7 @@
  */
 import { constants, fchownSync, mkdirSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
+import type { SavedLogProgram } from '../../oci/shim-state.ts';
 import type { Platform, StdioTarget } from '../../platform/platform.ts';
 import { Descriptors } from './descriptors.ts';
 import { openInput, openOutput } from './fifo.ts';
@@ -32,6 +33,8 @@ export interface ProcessStdio extends AsyncDisposable {
   readonly childFds: readonly StdioTarget[];
   /** Outputs (1, 2) whose write end is kept until the process has ended, for a reader that comes late. */
   readonly lateOutputs: readonly number[];
+  /** What the outputs go to, as a later shim knows it again. */
+  readonly logProgram: SavedLogProgram | undefined;
   /** To be called when the process has its descriptors: ours would keep readers from seeing the end. */
   releaseChild(): void;
   /** CloseIO: from now on the process sees the end of its input when the last client has closed it. */
@@ -100,6 +103,10 @@ class DirectStdio implements ProcessStdio {
     this.#childOnly.push(readFd);
     this.#stdinKeepFd = this.#fds.own(keepFd);
     this.#giveTo(readFd);
+  }
+
+  get logProgram(): SavedLogProgram | undefined {
+    return this.#logger?.saved;
   }
 
   async addOutput(index: 1 | 2, target: OutputTarget): Promise<void> {

@@ -12,7 +12,7 @@ import type { IoPaths } from '../io/stdio.ts';
 import { createWords, restoreWords } from '../runc/runc-arguments.ts';
 import { ownCgroupOf } from './cgroup.ts';
 import { Container, type ContainerDependencies, type ContainerIdentity } from './container.ts';
-import { watchInit, watchOom } from './container-exit.ts';
+import { holdExit, watchInit, watchOom } from './container-exit.ts';
 import { type Launched, type LaunchRequest, launch } from './launch.ts';
 import type { CreateOptions } from './options.ts';
 import { TaskProcess } from './task-process.ts';
@@ -60,21 +60,24 @@ export async function createContainer(
   if (checkpoint === '') {
     const launched = await launch(deps, launchOf(container));
     undo.defer(() => discard(container));
-    follow(container, launched);
+    await hold(container, launched);
   } else {
     setUpRestore(container);
   }
   init.step = 'created';
   container.notes.save();
   announceCreate(container);
+  if (init.pid !== 0) follow(container);
   undo.move();
   return container;
 }
 
 /** The start of a container with a checkpoint restores it. */
 export function setUpRestore(container: Container): void {
-  container.restore = async () =>
-    follow(container, await launch(container.dependencies, restoreOf(container)));
+  container.restore = async () => {
+    await hold(container, await launch(container.dependencies, restoreOf(container)));
+    follow(container);
+  };
 }
 
 export function announceCreate(container: Container): void {
@@ -96,16 +99,21 @@ const plainMount = ({ type, source, target, options }: Mount): SavedMount => ({
   options: [...options],
 });
 
-function follow(container: Container, launched: Launched): void {
-  const { log, platform } = container.dependencies;
-  const { init } = container;
+async function hold(container: Container, launched: Launched): Promise<void> {
+  const { init, dependencies } = container;
+  const { processes } = dependencies.platform;
   init.pid = launched.pid;
-  init.startTicks = platform.processes.startTicks(launched.pid);
+  init.startTicks = processes.startTicks(launched.pid);
   init.streams = launched.streams;
-  container.notes.pin(init.pid, container.pinOf(init));
   findCgroup(container);
   watchOom(container);
-  watchInit(container, platform.processes.exited(init.pid)).catch((error: unknown) => {
+  await holdExit(container, init, processes.exited(init.pid));
+}
+
+/** Its end is told from now on. */
+function follow(container: Container): void {
+  const { log, platform } = container.dependencies;
+  watchInit(container, platform.processes.exited(container.init.pid)).catch((error: unknown) => {
     log.error({ error, id: container.id }, 'lost track of a container');
   });
 }

@@ -14,6 +14,36 @@ const drainMs = 500;
 /** The kernel ends execs together with init; one that hangs in it must not keep the news from everybody. */
 const execsMs = 10_000;
 
+/** An exit is known at once when there is nothing to pin any more; should it not be, a start is not held up by it. */
+const goneMs = 1_000;
+
+/**
+ * Sees to it that the exit of a process that was just made will be known to a later shim: its pidfd is pinned, or it has
+ * ended already, and the next save has its exit. To be called before its start is answered.
+ */
+export async function holdExit(
+  container: Container,
+  process: TaskProcess,
+  exited: Promise<ProcessExit>,
+): Promise<void> {
+  const { processes } = container.dependencies.platform;
+  const isPinned = container.notes.pin(process.pid, container.pinOf(process));
+  if (isPinned || processes.isAlive(process.pid)) return;
+  const exit = await within(goneMs, exited);
+  if (exit !== undefined) process.foresee(exit);
+}
+
+/** Undefined when the time is up before. */
+async function within<Value>(timeoutMs: number, promise: Promise<Value>): Promise<Value | undefined> {
+  const timer = new AbortController();
+  const timeUp = after(timeoutMs, undefined, { signal: timer.signal }).catch(() => undefined);
+  try {
+    return await Promise.race([promise, timeUp]);
+  } finally {
+    timer.abort();
+  }
+}
+
 /** Follows init to its end. */
 export async function watchInit(container: Container, exited: Promise<ProcessExit>): Promise<void> {
   const { init } = container;
@@ -45,12 +75,7 @@ async function execsEnded(container: Container): Promise<void> {
   await Promise.all(execs.map((exec) => exec.starting));
   const running = execs.filter((exec) => exec.pid !== 0).map((exec) => exec.ended.promise);
   if (running.length === 0) return;
-  const timer = new AbortController();
-  await Promise.race([
-    Promise.all(running),
-    after(execsMs, undefined, { signal: timer.signal }).catch(() => {}),
-  ]);
-  timer.abort();
+  await within(execsMs, Promise.all(running));
 }
 
 /** Saved before it is published: a later shim repeats what the daemon did not take, with the same status and time. */

@@ -49,13 +49,17 @@ export class ContainerNotes {
     });
   }
 
-  /** Holds the exit code of a process at `path`, where a later shim can read it. */
-  pin(pid: number, path: string): void {
+  /**
+   * Holds the exit code of a process at `path`, where a later shim can read it. False where the kernel cannot, and when
+   * the process has gone.
+   */
+  pin(pid: number, path: string): boolean {
     const { platform, log } = this.#dependencies;
     try {
-      platform.processes.pin(pid, path);
+      return platform.processes.pin(pid, path);
     } catch (error) {
       log.debug({ error, path }, 'an exit code cannot be kept for a later shim');
+      return false;
     }
   }
 

@@ -8,7 +8,7 @@ import { parseExact } from '../bundle/json-numbers.ts';
 import type { IoPaths } from '../io/stdio.ts';
 import { execWords } from '../runc/runc-arguments.ts';
 import type { Container } from './container.ts';
-import { watchExec } from './container-exit.ts';
+import { holdExit, watchExec } from './container-exit.ts';
 import { type Launched, launch } from './launch.ts';
 import { TaskProcess } from './task-process.ts';
 import { wrongExecState, wrongProcessState } from './wrong-state.ts';
@@ -85,10 +85,11 @@ export async function startExec(container: Container, execId: string): Promise<n
     exec.pid = launched.pid;
     exec.startTicks = processes.startTicks(launched.pid);
     exec.streams = launched.streams;
-    container.notes.pin(exec.pid, container.pinOf(exec));
-    watchExec(container, exec, processes.exited(exec.pid)).catch((error: unknown) => {
+    const exited = processes.exited(exec.pid);
+    watchExec(container, exec, exited).catch((error: unknown) => {
       container.dependencies.log.error({ error, id: container.id, execId }, 'lost track of a process');
     });
+    await holdExit(container, exec, exited);
     exec.step = 'running';
     container.notes.trySave();
     rmSync(execPidFile(container, execId), { force: true });

@@ -69,6 +69,11 @@ export class TaskProcess {
     return adopted;
   }
 
+  /** Of one that ended before anybody was told that it runs. */
+  foresee(exit: ProcessExit): void {
+    this.#exit = exit;
+  }
+
   /** What `adopt` takes. */
   saved(): SavedProcess {
     return {
@@ -79,6 +84,7 @@ export class TaskProcess {
       started: this.#started,
       io: this.io,
       lateOutputs: this.streams?.kind === 'direct' ? this.streams.stdio.lateOutputs : [],
+      logProgram: this.streams?.kind === 'direct' ? this.streams.stdio.logProgram : undefined,
       stdinClosed: this.#stdinClosed,
       exit: this.#exit && { status: this.#exit.status, exitedAt: String(this.#exit.exitedAt) },
       announced: this.announced,
