@@ -116,13 +116,15 @@ describe('a running task, as root', { skip, concurrency: 1 }, () => {
     const counted = (): number =>
       readFileSync(`/proc/${pid}/root/counted`, { encoding: 'utf8', flag: 'a+' }).length;
     await until('it counts', () => counted() > 4);
+    const early = await task('pause').exec({ execId: 'early', process: sleepOf });
     await task('pause').pause();
     assert.equal(cgroupFile(pid, 'freezer', 'freezer.state'), 'FROZEN');
     assert.equal(await statusOf('pause'), 'paused');
     assert.match(await lab.ctr('tasks', 'ls'), /pause\s+\d+\s+PAUSED/);
     const frozen = counted();
-    const late = await task('pause').exec({ execId: 'late', process: sleepOf });
-    await assert.rejects(late.start(), /cannot exec in a paused state/);
+    const refused = { code: 'Unknown', message: 'cannot exec in a paused state' };
+    await assert.rejects(early.start(), refused);
+    await assert.rejects(task('pause').exec({ execId: 'late', process: sleepOf }), refused);
     await assert.rejects(task('pause').pause(), { code: 'Unknown', message: /a paused container$/ });
     assert.equal(counted(), frozen, 'a frozen exec went on');
     await task('pause').resume();
