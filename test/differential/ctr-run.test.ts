@@ -102,7 +102,7 @@ compareWithPeer('ctr run', [
       step('tasks rm life'),
       step('containers rm life'),
       step('tasks kill -s SIGKILL life'),
-      step('tasks rm life', { untilStatus: 137, compare: 'status' }),
+      step('tasks rm life', { untilStatus: 0, compare: 'status' }),
       step('tasks kill life'),
       step('tasks rm life'),
       step('containers info absent'),
