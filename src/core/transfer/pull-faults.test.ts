@@ -8,7 +8,7 @@ import { limits } from '../../base/limits.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
 import { ingestRefOf } from '../../oci/media-types.ts';
 import { hostPlatform } from '../../oci/platform.ts';
-import { needsRoot } from '../../testing/needs-root.ts';
+import { needsLinux } from '../../testing/needs-root.ts';
 import { type BuiltImage, buildImage, publish } from '../../testing/registry/image-builder.ts';
 import type { FaultEffect } from '../../testing/registry/registry-faults.ts';
 import { noise, TransferFixture } from './transfer.fixture.ts';
@@ -26,7 +26,7 @@ const hold = (afterBytes: number): FaultEffect & { reached: Deferred; release: D
 // One unpacks layers one after the other, the other side by side.
 for (const snapshotter of ['native', 'overlayfs'] as const)
   void describe(snapshotter, {
-    skip: snapshotter === 'overlayfs' && needsRoot('overlayfs is mounted'),
+    skip: snapshotter === 'overlayfs' && needsLinux('overlayfs is mounted'),
   }, () => {
     const published = async (
       options: Parameters<typeof TransferFixture.make>[0] = {},

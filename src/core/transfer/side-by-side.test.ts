@@ -6,7 +6,7 @@ import { deferred } from '../../base/deferred.ts';
 import { instantOfMs } from '../../base/time.ts';
 import { chainIds } from '../../oci/chain-id.ts';
 import { hostPlatform } from '../../oci/platform.ts';
-import { needsRoot } from '../../testing/needs-root.ts';
+import { needsLinux } from '../../testing/needs-root.ts';
 import {
   type BuiltImage,
   buildImage,
@@ -95,7 +95,7 @@ const layer: fc.Arbitrary<FileTree> = fc
   .array(member, { minLength: 1, maxLength: 6 })
   .map((members) => Object.fromEntries(members));
 
-void describe('side by side', { skip: needsRoot('overlayfs is mounted') }, () => {
+void describe('side by side', { skip: needsLinux('overlayfs is mounted') }, () => {
   void it('links, whiteouts and parents of lower layers', () =>
     assertSame([
       {

@@ -87,7 +87,7 @@ export class TransferFixture implements AsyncDisposable {
   readonly ctx: NamespacedContext;
   /** Of all transfers, in order. */
   readonly progress: TransferProgress[] = [];
-  readonly #cleanup: AsyncDisposableStack;
+  #cleanup: AsyncDisposableStack;
   readonly #snapshotter: string;
   #watchers: { readonly event: string; readonly name: string; readonly seen: Deferred }[] = [];
 
@@ -149,7 +149,8 @@ export class TransferFixture implements AsyncDisposable {
   static async make(options: FixtureOptions = {}): Promise<TransferFixture> {
     await using cleanup = new AsyncDisposableStack();
     const remote = cleanup.use(await TestRegistry.start(options));
-    const fixture = new TransferFixture(remote, await selectPlatform(), options, cleanup.move());
+    const fixture = new TransferFixture(remote, await selectPlatform(), options, cleanup);
+    fixture.#cleanup = cleanup.move();
     return fixture;
   }
 
