@@ -7,7 +7,7 @@ import { lstat, open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { unimplemented } from '../../base/errors.ts';
 import type { Instant } from '../../base/time.ts';
-import { fromNodeError, withNodeErrors } from '../errno.ts';
+import { fromNodeError, isErrno, withNodeErrors } from '../errno.ts';
 import { openFifo } from '../fifo.ts';
 import { diskSpace, lstatFile } from '../file-status.ts';
 import type { FileOperations, FileStatus } from '../platform.ts';
@@ -81,8 +81,17 @@ export class PortableFiles implements FileOperations {
 /** Files before the directories that name them. Links are not followed, and what is neither file nor directory has no bytes. */
 async function syncTree(path: string): Promise<void> {
   const status = await lstat(path);
-  if (status.isDirectory()) for (const name of await readdir(path)) await syncTree(join(path, name));
+  if (status.isDirectory()) for (const name of await readdir(path)) await syncEntry(join(path, name));
   else if (!status.isFile()) return;
   await using handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
   await handle.sync();
+}
+
+/** Others work in the same tree: what they have taken away meanwhile needs no sync. */
+async function syncEntry(path: string): Promise<void> {
+  try {
+    await syncTree(path);
+  } catch (error) {
+    if (!isErrno(error, 'ENOENT', 'ENOTDIR')) throw error;
+  }
 }
