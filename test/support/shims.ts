@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isErrno } from '../../src/platform/errno.ts';
 import type { Daemon } from './daemon.ts';
 
 /** Pids of those that run. */
@@ -20,5 +21,12 @@ async function isZombie(pid: number): Promise<boolean> {
   return /\) Z /.test(await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => ') Z '));
 }
 
-/** Ends one as the kernel would for want of memory. */
-export const killShim = (pid: number): boolean => process.kill(pid, 'SIGKILL');
+/** Ends one as the kernel would for want of memory. False when it has ended by itself. */
+export function killShim(pid: number): boolean {
+  try {
+    return process.kill(pid, 'SIGKILL');
+  } catch (error) {
+    if (isErrno(error, 'ESRCH')) return false;
+    throw error;
+  }
+}
