@@ -65,6 +65,14 @@ test('what was here already is not counted as fetched', () => {
   assert.equal(progress.summary(2000), '4.0 KiB fetched, 2.0 s');
 });
 
+test('a layer that is extracted while it comes is fetched whole', () => {
+  const progress = new PullProgress('x', 0);
+  progress.apply(layer('downloading', 'a', 64));
+  progress.apply(layer('extracting', 'a', 0));
+  progress.apply(layer('complete', 'a', 4096));
+  assert.equal(progress.summary(2000), '4.0 KiB fetched, 2.0 s');
+});
+
 test('when the pull is complete every layer is done, also those not heard of again', () => {
   const progress = new PullProgress('x', 0);
   progress.apply(layer('downloading', 'a', 10));

@@ -16,7 +16,9 @@ interface Part {
   phase: Phase;
   doneBytes: number;
   totalBytes: number;
-  /** Of which came over the network in this pull. */
+  /** It comes, or came, over the network in this pull; by the end all of it has. */
+  isFetched: boolean;
+  /** Of which has come so far. */
   fetchedBytes: number;
 }
 
@@ -54,11 +56,12 @@ export class PullProgress {
     if (phase === undefined) return;
     if (phase === 'downloading') {
       part.doneBytes = Math.max(part.doneBytes, event.progress);
+      part.isFetched = true;
       part.fetchedBytes = part.doneBytes;
       part.totalBytes = Math.max(part.totalBytes, event.total);
     }
-    if (phase === 'downloaded')
-      part.fetchedBytes = part.phase === 'downloading' ? part.totalBytes : part.fetchedBytes;
+    // A layer is extracted while it comes, so its download may end in any phase.
+    if (part.isFetched && (phase === 'downloaded' || phase === 'done')) part.fetchedBytes = part.totalBytes;
     // Late reports of an earlier phase happen: events of several workers share a stream.
     if (order.indexOf(phase) <= order.indexOf(part.phase)) return;
     part.phase = phase;
@@ -95,7 +98,7 @@ export class PullProgress {
     // The daemon may report the last layers no more once the image is stored.
     if (stage === 'completed')
       for (const part of this.#parts.values()) {
-        if (part.phase === 'downloading') part.fetchedBytes = part.totalBytes;
+        if (part.isFetched) part.fetchedBytes = part.totalBytes;
         part.phase = 'done';
       }
   }
@@ -120,6 +123,7 @@ const newPart = (
   phase: 'waiting',
   doneBytes: 0,
   totalBytes: sizeBytes,
+  isFetched: false,
   fetchedBytes: 0,
 });
 
