@@ -57,7 +57,7 @@ export async function cleanUpAfterShim(
   } catch (error) {
     log.warn({ error }, 'the shim could not clean up after itself');
   }
-  killLeftBehind({ processes: platform.processes, log }, bundle, daemon);
+  await killLeftBehind({ processes: platform.processes, log }, bundle, daemon);
   end = exits.exitOf(bundle.namespace, bundle.id, '') ?? end;
   if (keepBundle) platform.mounts.unmountAll(bundle.path, { lazy: true });
   else bundles.remove(bundle);

@@ -114,7 +114,7 @@ async function taskOnForeign(
     return await taskAt(deps, ctx, bundle, address, shimLog);
   } catch (error) {
     shimLog[Symbol.dispose]();
-    killLeftBehind({ processes: platform.processes, log }, bundle, daemon);
+    await killLeftBehind({ processes: platform.processes, log }, bundle, daemon);
     throw wrap('failed to start shim', error);
   }
 }
