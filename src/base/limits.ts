@@ -200,6 +200,14 @@ export const limits = {
   metricsTasks: 2_000,
   /** Longest CPU profile that the debug socket takes. */
   profileSeconds: 300,
+  /** Open connections to the metrics or to the debug socket… */
+  httpServerConnections: 64,
+  /** …the time that one may take for its next request, headers and all… */
+  httpServerRequestMs: 60_000,
+  /** …the time that an answer may take, longer than the longest profile… */
+  httpServerAnswerMs: 360_000,
+  /** …and the headers of a request. */
+  httpServerHeaderBytes: 16_384,
   /** Ended spans that wait for the collector of traces; more are dropped and counted… */
   tracedSpans: 2_048,
   /** …and how many go at once, and how often. OpenTelemetry's own defaults. */
