@@ -221,6 +221,32 @@ void describe('mount manager', { skip: needsRoot }, () => {
     assert.equal(existsSync(`${image}.mkfs`), false);
   });
 
+  void test('a file system that several want at once is made once, and whole', async () => {
+    await using lab = await Lab.make();
+    const image = join(lab.folder('images'), 'disk');
+    const options = ['X-containerd.mkfs.size=64MiB'];
+    const names = ['one', 'two', 'three', 'four'];
+    const activations = await Promise.all(
+      names.map((name) =>
+        lab.activate(name, [
+          { type: 'mkfs/loop', source: image, target: '', options },
+          { type: 'format/ext4', source: '{{ mount 0 }}', target: '', options: ['ro'] },
+          { type: 'format/mkdir/bind', source: '{{ mount 1 }}', target: '', options: ['rbind'] },
+        ]),
+      ),
+    );
+    for (const { active } of activations)
+      assert.ok(existsSync(join(active[1]?.mountPoint ?? '', 'lost+found')));
+    const files = activations.map(({ active }) => {
+      const device = readlinkSync(active[0]?.mountPoint ?? '').slice('/dev/'.length);
+      return readFileSync(`/sys/block/${device}/loop/backing_file`, 'utf8').trim();
+    });
+    assert.deepEqual(
+      files,
+      names.map(() => image),
+    );
+  });
+
   void test('erofs files are mounted, loop option or not', { skip: noErofs }, async () => {
     await using lab = await Lab.make();
     writeFileSync(join(lab.folder('tree'), 'file'), 'in erofs');

@@ -17,6 +17,7 @@ import {
 } from 'node:fs';
 import { dirname } from 'node:path';
 import { failedPrecondition, hasCode, invalidArgument, unimplemented, unknown } from '../../base/errors.ts';
+import { KeyedLock } from '../../base/keyed-lock.ts';
 import { limits } from '../../base/limits.ts';
 import { runCommand } from '../../platform/command.ts';
 import { withNodeErrors } from '../../platform/errno.ts';
@@ -41,12 +42,16 @@ export interface MakeFileSystemDependencies {
   readonly processes: Pick<ProcessOperations, 'spawn' | 'exited' | 'kill'>;
 }
 
+/** One at a time: the same file may be asked for by two at once, under two names of its directory. */
+const making = new KeyedLock();
+
 export const makeFileSystem =
   ({ processes }: MakeFileSystemDependencies, roots: readonly string[]): Transform =>
   async (mount, _active, { signal }) => {
     const { taken, left } = takeOptions(mount.options, prefix);
     const wanted = parse(taken);
     using entry = openConfined(roots, mount.source, 'mkfs');
+    using _turn = await making.acquire('', { signal });
     if (!isThere(entry.path, mount.source)) await make(processes, entry.path, wanted, signal);
     return { ...mount, options: left };
   };
