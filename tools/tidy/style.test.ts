@@ -13,7 +13,6 @@ const longFiles: Readonly<Record<string, number>> = {
   'src/core/registry/registry-client.test.ts': 421,
   'src/core/runtime/shim-task-manager.test.ts': 420,
   'src/shim/shim.test.ts': 462,
-  'src/wire/transport.suite.ts': 480,
   'test/system/shim-adoption.test.ts': 532,
 };
 
