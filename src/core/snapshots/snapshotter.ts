@@ -1,8 +1,8 @@
 /**
  * The contract of snapshotters: file systems as layers on parents. Prepare or view, use the mounts, commit, remove.
  *
- * Two implementations of the same contract: the back ends (overlayfs, native), whose keys are global, and the
- * namespaced view in core/metadata. One suite (snapshotter.suite.ts) runs against each.
+ * Two implementations of the same contract: the back ends (overlayfs, native, those of other programs), whose keys are
+ * global, and the namespaced view in core/metadata. One suite (snapshotter.suite.ts) runs against each.
  * Rules: facts B7. Labels reach a back end only under `containerd.io/snapshot/` and `containerd.io/snapshot.ref`.
  */
 import type { Context } from '../../base/context.ts';
@@ -44,6 +44,8 @@ export interface Snapshotter {
   readonly name: string;
   /** `rebase`, `remap-ids`, … as shown by introspection. */
   readonly capabilities: readonly string[];
+  /** Served by another program: what its commit does for the disk is not known here. */
+  readonly isRemote?: boolean;
   /** Errors: NotFound. */
   stat(ctx: Context, key: SnapshotKey): Promise<SnapshotInfo>;
   /** Labels only; `paths` as update masks. Errors: NotFound, InvalidArgument. */
