@@ -8,6 +8,7 @@ import type { BuiltinDependencies } from './plugins/dependencies.ts';
 import { gc } from './plugins/gc.ts';
 import { mounts } from './plugins/mounts.ts';
 import { observability } from './plugins/observability.ts';
+import { opt } from './plugins/opt.ts';
 import { runtime } from './plugins/runtime.ts';
 import { servers } from './plugins/servers.ts';
 import { services } from './plugins/services.ts';
@@ -16,6 +17,7 @@ import { storage } from './plugins/storage.ts';
 import { transfer } from './plugins/transfer.ts';
 
 export const builtins = (dependencies: BuiltinDependencies): Plugin[] => [
+  ...opt(),
   ...storage(dependencies),
   ...snapshots(dependencies),
   ...runtime(dependencies),

@@ -46,7 +46,8 @@ const privateDir = (name: string): Promise<string> => mkdtemp(join(tmpdir(), `g-
 export async function startGantry(options: DaemonOptions = {}): Promise<Daemon> {
   const dir = await privateDir('ours');
   const config = join(dir, 'config.toml');
-  await writeFile(config, `version = 3\n${options.config ?? ''}`);
+  const opt = `[plugins."io.containerd.internal.v1.opt"]\npath = "${dir}/opt"\n`;
+  await writeFile(config, `version = 3\n${options.config ?? ''}\n${opt}`);
   return launch('gantry', dir, options, [
     join(repository, 'bin/gantryd'),
     ...[
