@@ -125,6 +125,19 @@ export const limits = {
   /** Steps of one resolution that are recorded: a push of thousands of layers would say nothing new. */
   tracedSteps: 1000,
 
+  // core: programs of the operator's that are run beside the daemon
+  /** Image verifiers that are asked about one image, and what each may take; containerd's defaults. */
+  verifiers: 10,
+  verifierMs: 10_000,
+  /** What of the output of an image verifier is kept, on each stream; containerd's figure. */
+  verifierOutputBytes: 32 * 1024,
+  /** What of a stream processor's standard error is told, from its end. */
+  processorErrorBytes: 8 * 1024,
+  /** Stream processors that one layer goes through: more is a circle in the settings. */
+  streamProcessors: 16,
+  /** What is still in the pipes of a program that has ended; one that left children with them open is not waited for. */
+  programDrainMs: 250,
+
   // core: streams and mounts
   /** Streams that clients hold open beside their calls, and the name of one. */
   streams: 4096,
@@ -194,6 +207,15 @@ export const limits = {
   eventForwardMs: 5_000,
   /** What a log binary may take to end after SIGTERM. */
   logBinaryTermMs: 12_000,
+
+  // cri
+  /** Images, pods or containers in one message of a Stream call: what containerd puts there. */
+  criStreamBatch: 5_000,
+  /** Before images of other clients are followed again, after that has failed. */
+  criFollowPauseMs: 1_000,
+  /** A CNI configuration file, and how many of them a directory may have. */
+  cniConfigBytes: 1024 * 1024,
+  cniConfigFiles: 1_000,
 
   // daemon: what it tells of itself
   /** Containers in one scrape of the metrics: about 60 lines each. */

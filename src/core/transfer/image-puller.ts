@@ -11,6 +11,7 @@ import type { OpenRepository, Registry } from '../registry/registry.ts';
 import { ContentFetcher } from './content-fetcher.ts';
 import { ImageFetch } from './image-fetch.ts';
 import { storeImage } from './image-names.ts';
+import { type ImageVerifiers, refuseUnverified } from './image-verification.ts';
 import { platformChoice, type UnpackChoice, unpackChoices } from './platform-choice.ts';
 import { ProgressReport } from './progress-report.ts';
 import type { ImageDestination, ProgressSink, Puller, RegistryEndpoint } from './transfer.ts';
@@ -20,6 +21,8 @@ import { Unpacker } from './unpacker.ts';
 
 export interface ImagePullerDependencies extends IncomingDependencies {
   readonly registry: Registry;
+  /** Asked once the reference is resolved, before anything is fetched. */
+  readonly verifiers?: ImageVerifiers;
 }
 
 export interface ImagePullerOptions {
@@ -48,7 +51,7 @@ export class ImagePuller implements Puller {
     into: ImageDestination,
     progress: ProgressSink,
   ): Promise<{ name: string; target: Descriptor }> {
-    const { images, transferLeases, registry } = this.#deps;
+    const { images, transferLeases, registry, verifiers = new Map() } = this.#deps;
     const unpacks = unpackChoices(into.unpacks, this.#deps.snapshotters);
     const report = new ProgressReport(progress);
     const source = `OCI Registry (${from.reference})`;
@@ -57,12 +60,14 @@ export class ImagePuller implements Puller {
     report.stage(`Resolving from ${source}`);
     const repository = await registry.open(from);
     const target = await resolve(repository, ctx);
+    await refuseUnverified(ctx, verifiers, from.reference, target);
     report.stage(`Pulling from ${source}`);
     report.root('fetching image content', name);
 
     const lease = await transferLeases.take(ctx, from.reference);
     try {
       await this.#bring(lease, repository, target, { into, unpacks, report });
+      await into.beforeNaming?.(lease.ctx, target);
       await storeImage(images, lease.ctx, { name, target, labels: into.labels });
     } catch (error) {
       await lease.end('failed');
@@ -86,7 +91,7 @@ export class ImagePuller implements Puller {
       client,
       reference: client.session.reference,
       report,
-      downloads: this.#downloads,
+      downloads: this.#downloadsOf(into),
       blobLocks: this.#blobLocks,
       onStored: () => lease.noteProgress(),
     });
@@ -97,6 +102,12 @@ export class ImagePuller implements Puller {
       { platforms: platformChoice(into), unpacks },
     );
     await fetch.run(target);
+  }
+
+  #downloadsOf({ maxConcurrentDownloads }: ImageDestination): Semaphore {
+    return maxConcurrentDownloads === undefined
+      ? this.#downloads
+      : new Semaphore(atLeastOne(maxConcurrentDownloads));
   }
 }
 

@@ -7,6 +7,7 @@ import { ImageImporter } from './image-importer.ts';
 import { ImagePuller } from './image-puller.ts';
 import { ImagePusher } from './image-pusher.ts';
 import { tagImage } from './image-tagger.ts';
+import type { ImageVerifiers } from './image-verification.ts';
 import { UnpackLocks } from './layer-unpack.ts';
 import type { ImageDestination } from './transfer.ts';
 import { TransferLeases } from './transfer-leases.ts';
@@ -15,6 +16,7 @@ import type { TransferStores } from './transfer-stores.ts';
 export interface ImageTransfersDependencies extends TransferStores {
   /** Owned by the caller. */
   readonly registry: Registry;
+  readonly verifiers?: ImageVerifiers;
 }
 
 export interface ImageTransfersOptions {

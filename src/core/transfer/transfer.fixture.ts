@@ -29,6 +29,7 @@ import { NativeSnapshotter } from '../snapshots/native.ts';
 import { OverlayfsSnapshotter } from '../snapshots/overlayfs.ts';
 import type { SnapshotInfo } from '../snapshots/snapshotter.ts';
 import { ImageTransfers } from './image-transfers.ts';
+import type { ImageVerifiers } from './image-verification.ts';
 import type { CredentialSource, ImageDestination, RegistryEndpoint, TransferProgress } from './transfer.ts';
 
 /** Bytes that do not compress, so that there is something to cut. */
@@ -76,6 +77,7 @@ export interface FixtureOptions extends TestRegistryOptions {
   readonly snapshotter?: 'native' | 'overlayfs';
   /** One after the other in any case. */
   readonly isSequential?: boolean;
+  readonly verifiers?: ImageVerifiers;
 }
 
 export class TransferFixture implements AsyncDisposable {
@@ -94,7 +96,7 @@ export class TransferFixture implements AsyncDisposable {
   private constructor(
     remote: TestRegistry,
     platform: OsPlatform,
-    { snapshotter = 'native', isSequential = false }: FixtureOptions,
+    { snapshotter = 'native', isSequential = false, verifiers = new Map() }: FixtureOptions,
     cleanup: AsyncDisposableStack,
   ) {
     this.#cleanup = cleanup;
@@ -140,6 +142,7 @@ export class TransferFixture implements AsyncDisposable {
         snapshotters: new Map([[snapshotter, this.store.snapshotter(snapshotter)]]),
         differs: [this.differ],
         registry,
+        verifiers,
       },
       { maxConcurrentDownloads: 3, maxConcurrentUploads: 3 },
     );

@@ -19,6 +19,7 @@ import type { SandboxStore } from '../../core/sandboxes/sandbox-store.ts';
 import type { Snapshotter } from '../../core/snapshots/snapshotter.ts';
 import type { StreamManager } from '../../core/streaming/stream-manager.ts';
 import type { ImageTransfers } from '../../core/transfer/image-transfers.ts';
+import type { ImageVerifier } from '../../core/verifiers/image-verifier.ts';
 import type { ServedService } from '../../wire/service.ts';
 import type { ConnectionSource } from '../../wire/unix-listener.ts';
 import type { Deprecations } from '../deprecations.ts';
@@ -76,6 +77,8 @@ export const streamManager: PluginToken<StreamManager> = {
 export const mountManager: PluginToken<MountManager> = { type: 'io.containerd.mount-manager.v1', id: 'bolt' };
 export const mountHandlerType: PluginTypeToken<unknown> = { type: 'io.containerd.mount-handler.v1' };
 export const transferLocal: PluginToken<ImageTransfers> = { type: 'io.containerd.transfer.v1', id: 'local' };
+export const imageVerifierType: PluginTypeToken<ImageVerifier> = { type: 'io.containerd.image-verifier.v1' };
+export const bindirVerifier: PluginToken<ImageVerifier> = { ...imageVerifierType, id: 'bindir' };
 /** Ours: containerd has none. */
 export const storeChecker: PluginToken<StoreChecker> = { type: 'io.gantry.check.v1', id: 'store' };
 /** What a service plugin puts on the sockets. */

@@ -1,4 +1,8 @@
-/** Moving images inside the daemon: the registry client, pulls and pushes, and the streams that go beside calls. */
+/**
+ * Moving images inside the daemon: the registry client, pulls and pushes, who is asked whether an image may come in, and
+ * the streams that go beside calls.
+ */
+import path from 'node:path';
 import { limits } from '../../base/limits.ts';
 import { version } from '../../base/version.ts';
 import { noConfig } from '../../core/plugins/config-table.ts';
@@ -7,10 +11,20 @@ import type { ConfigTable, Plugin } from '../../core/plugins/plugin.ts';
 import { Registry } from '../../core/registry/registry.ts';
 import { StreamManager } from '../../core/streaming/stream-manager.ts';
 import { ImageTransfers } from '../../core/transfer/image-transfers.ts';
+import { BindirVerifier, type BindirVerifierOptions } from '../../core/verifiers/bindir-verifier.ts';
 import { hostPlatform } from '../../oci/platform.ts';
 import { definePlugin } from './define-plugin.ts';
 import type { BuiltinDependencies } from './dependencies.ts';
-import { diffNoun, metadata, serviceType, snapshotsNoun, streamManager, transferLocal } from './tokens.ts';
+import {
+  bindirVerifier,
+  diffNoun,
+  imageVerifierType,
+  metadata,
+  serviceType,
+  snapshotsNoun,
+  streamManager,
+  transferLocal,
+} from './tokens.ts';
 
 interface TransferConfig {
   readonly maxConcurrentDownloads: number;
@@ -42,15 +56,32 @@ const streams = definePlugin({
   },
 });
 
+function readBindir(table: ConfigTable): BindirVerifierOptions {
+  const binDir = table.string('bin_dir', '/opt/containerd/image-verifier/bin');
+  if (!path.isAbsolute(binDir))
+    throw table.wrong('bin_dir', `must be an absolute path, not ${JSON.stringify(binDir)}`);
+  const perVerifierTimeoutMs = table.durationMs('per_verifier_timeout', limits.verifierMs);
+  if (perVerifierTimeoutMs < 1) throw table.wrong('per_verifier_timeout', 'must be at least 1ms');
+  return { binDir, maxVerifiers: table.integer('max_verifiers', limits.verifiers), perVerifierTimeoutMs };
+}
+
+const bindir = ({ platform }: BuiltinDependencies): Plugin =>
+  definePlugin({
+    ...bindirVerifier,
+    requires: [],
+    config: readBindir,
+    init: ({ config }) => new BindirVerifier(platform, config),
+  });
+
 const rootsOf = ({ configPath }: TransferConfig): string[] =>
   configPath.split(':').filter((root) => root !== '');
 
 const local = ({ reloads }: BuiltinDependencies): Plugin =>
   definePlugin({
     ...transferLocal,
-    requires: [metadata.type, serviceType.type],
+    requires: [metadata.type, serviceType.type, imageVerifierType.type],
     config: readTransfer,
-    init: ({ ctx, config, get, meta, onStop }) => {
+    init: ({ ctx, config, get, all, meta, onStop }) => {
       const { content, images, leases } = get(metadata);
       const options = {
         hostsRoots: rootsOf(config),
@@ -60,8 +91,9 @@ const local = ({ reloads }: BuiltinDependencies): Plugin =>
       onStop(registry);
       meta.platforms.push(hostPlatform());
       const { differs } = get(diffNoun);
+      const verifiers = all(imageVerifierType);
       const transfers = new ImageTransfers(
-        { content, images, leases, snapshotters: get(snapshotsNoun), differs, registry },
+        { content, images, leases, snapshotters: get(snapshotsNoun), differs, registry, verifiers },
         config,
       );
       const [section, keys] = [`plugins.'${pluginId(transferLocal)}'`, Object.values(keysOf)];
@@ -79,5 +111,6 @@ const local = ({ reloads }: BuiltinDependencies): Plugin =>
 
 export const transfer = (dependencies: BuiltinDependencies): readonly Plugin[] => [
   streams,
+  bindir(dependencies),
   local(dependencies),
 ];
