@@ -2,13 +2,14 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { type ClientHttp2Session, connect as connectHttp2, constants } from 'node:http2';
+import { constants } from 'node:http2';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { requireNamespace } from '../../base/context.ts';
 import { silentLogger } from '../../base/logger.ts';
+import { framed, RawGrpc } from '../../testing/raw-grpc.ts';
 import { Namespaces } from '../gen/containerd/services/namespaces/v1/namespace_pb.js';
 import { Version } from '../gen/containerd/services/version/v1/version_pb.js';
 import { serve } from '../service.ts';
@@ -22,7 +23,7 @@ describe('gRPC with a hostile client', () => {
   let dir: string;
   let listener: UnixListener;
   let server: GrpcServer;
-  let session: ClientHttp2Session;
+  let raw: RawGrpc;
 
   before(async () => {
     dir = await mkdtemp(join(tmpdir(), 'gantry-hostile-'));
@@ -36,49 +37,23 @@ describe('gRPC with a hostile client', () => {
     ];
     server = new GrpcServer({ services, log: silentLogger });
     server.attach(listener);
-    session = connectHttp2('http://localhost', { createConnection: () => connect({ path: listener.path }) });
-    session.on('error', () => {});
+    raw = new RawGrpc(listener.path);
   });
 
   after(async () => {
-    session.destroy();
+    raw[Symbol.dispose]();
     await server[Symbol.asyncDispose]();
     await listener.close();
     await rm(dir, { recursive: true });
   });
 
   /** Sends raw bytes as the body of a call; resolves with the number of the status. */
-  async function call(
+  const call = async (
     path: string,
     body: Buffer,
     headers: Record<string, string> = {},
-  ): Promise<string | undefined> {
-    const stream = session.request({
-      ':method': 'POST',
-      ':path': path,
-      'content-type': 'application/grpc',
-      te: 'trailers',
-      ...headers,
-    });
-    const { promise, resolve } = Promise.withResolvers<string | undefined>();
-    const status = (from: { 'grpc-status'?: unknown }): void => {
-      const number = from['grpc-status'];
-      if (typeof number === 'string' || typeof number === 'number') resolve(`${number}`);
-    };
-    stream.on('response', status);
-    stream.on('trailers', status);
-    stream.on('close', () => resolve(undefined));
-    stream.on('error', () => resolve(undefined));
-    stream.resume();
-    stream.end(body);
-    return promise;
-  }
+  ): Promise<string | undefined> => (await raw.call(path, body, headers)).code;
 
-  const framed = (payload: Buffer): Buffer => {
-    const header = Buffer.alloc(5);
-    header.writeUInt32BE(payload.byteLength, 1);
-    return Buffer.concat([header, payload]);
-  };
   const get = '/containerd.services.namespaces.v1.Namespaces/Get';
 
   it('answers bytes that are no message with Internal, as grpc-go does', async () => {
@@ -105,10 +80,7 @@ describe('gRPC with a hostile client', () => {
     assert.equal(await call(get, Buffer.concat([header, Buffer.alloc(100)])), '8');
   });
 
-  it('takes no compressed message, and one message only where there is one', async () => {
-    const compressed = framed(Buffer.from([0x0a, 0x01, 0x61]));
-    compressed[0] = 1;
-    assert.equal(await call(get, compressed), '12');
+  it('takes one message only where there is one', async () => {
     const one = framed(Buffer.from([0x0a, 0x01, 0x61]));
     assert.equal(await call(get, one), '0');
     assert.equal(await call(get, Buffer.concat([one, one])), '13');
@@ -119,7 +91,7 @@ describe('gRPC with a hostile client', () => {
 
   it('answers what is no gRPC call by the status of HTTP', async () => {
     const statusOfHttp = async (headers: Record<string, string>): Promise<unknown> => {
-      const stream = session.request({ ':path': get, ...headers });
+      const stream = raw.session.request({ ':path': get, ...headers });
       stream.resume();
       const [answer] = (await once(stream, 'response')) as [Record<string, unknown>];
       return answer[':status'];
@@ -131,7 +103,7 @@ describe('gRPC with a hostile client', () => {
 
   it('tells a client that goes on sending the status first, and then to stop', async () => {
     for (let round = 0; round < 50; round += 1) {
-      const stream = session.request({
+      const stream = raw.session.request({
         ':method': 'POST',
         ':path': '/no.Such/Thing',
         'content-type': 'application/grpc',

@@ -1,16 +1,38 @@
 /**
- * Messages in the body of a call: a flag byte, the length in four bytes (big-endian), and the message.
+ * Messages in the body of a call: a byte that says how it is packed, the length in four bytes (big-endian), and the
+ * message. What is packed is cut here and unpacked by whoever reads it (compression.ts).
  * Source: gRPC over HTTP/2, "Length-Prefixed-Message".
  */
-import { resourceExhausted, unimplemented } from '../../base/errors.ts';
+import { resourceExhausted } from '../../base/errors.ts';
 
 const prefixBytes = 5;
+const plainFormat = 0;
 
-export function frameOf(message: Uint8Array): Buffer {
-  const frame = Buffer.allocUnsafe(prefixBytes + message.byteLength);
-  frame[0] = 0;
-  frame.writeUInt32BE(message.byteLength, 1);
-  frame.set(message, prefixBytes);
+/** A message whose bytes must be unpacked first. */
+export class PackedMessage {
+  readonly bytes: Uint8Array;
+  /** The byte before the length; never 0. */
+  readonly format: number;
+
+  constructor(bytes: Uint8Array, format: number) {
+    this.bytes = bytes;
+    this.format = format;
+  }
+}
+
+/** A message as it travels; the plain ones, nearly all, are just their bytes. */
+export type WireMessage = Uint8Array | PackedMessage;
+
+/** What of a message counts against limits: its bytes as they travel. */
+export const bytesOf = (message: WireMessage): Uint8Array =>
+  message instanceof PackedMessage ? message.bytes : message;
+
+export function frameOf(message: WireMessage): Buffer {
+  const bytes = bytesOf(message);
+  const frame = Buffer.allocUnsafe(prefixBytes + bytes.byteLength);
+  frame[0] = message instanceof PackedMessage ? message.format : plainFormat;
+  frame.writeUInt32BE(bytes.byteLength, 1);
+  frame.set(bytes, prefixBytes);
   return frame;
 }
 
@@ -31,23 +53,24 @@ export class MessageCutter {
 
   /**
    * The messages that end with `chunk`; they may share its memory.
-   * Errors: ResourceExhausted as soon as a length says so; Unimplemented for a compressed message.
+   * Errors: ResourceExhausted as soon as a length says so.
    */
-  push(chunk: Buffer): Uint8Array[] {
+  push(chunk: Buffer): WireMessage[] {
     this.#chunks.push(chunk);
     this.#length += chunk.byteLength;
-    const messages: Uint8Array[] = [];
+    const messages: WireMessage[] = [];
     for (;;) {
       if (this.#length < prefixBytes) return messages;
       const prefix = this.#first(prefixBytes);
       const messageBytes = prefix.readUInt32BE(1);
-      if (prefix[0] !== 0) throw unimplemented('compression of messages');
+      const format = prefix.readUInt8(0);
       if (messageBytes > this.#maxBytes)
         throw resourceExhausted(
           `a message of ${messageBytes} bytes is larger than the ${this.#maxBytes} that are taken`,
         );
       if (this.#length < prefixBytes + messageBytes) return messages;
-      messages.push(this.#take(prefixBytes + messageBytes).subarray(prefixBytes));
+      const bytes = this.#take(prefixBytes + messageBytes).subarray(prefixBytes);
+      messages.push(format === plainFormat ? bytes : new PackedMessage(bytes, format));
     }
   }
 

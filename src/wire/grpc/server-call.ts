@@ -4,32 +4,46 @@
  * Two messages at most are kept unread; then the client is held back by flow control. `finish` sends the status once,
  * whoever is first: the handler, its failure, or the deadline. What a client still sends afterwards is dropped, and
  * it is told to stop.
+ *
+ * Packed messages are unpacked one by one as they are asked for, so order, flow control and what is held stay as they
+ * are for plain ones.
  * Source: gRPC over HTTP/2, "Responses" and "HTTP2 Transport Mapping".
  */
 import { constants, type OutgoingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
 import { internal, resourceExhausted } from '../../base/errors.ts';
+import { isGzip, pack, unpack } from './compression.ts';
 import { writeAll } from './flow.ts';
-import { frameOf, MessageCutter } from './message-frames.ts';
+import { bytesOf, frameOf, MessageCutter, type PackedMessage, type WireMessage } from './message-frames.ts';
 
 const unreadMessages = 2;
 
+export interface ServerCallOptions {
+  /** Of one message as it travels, and of what it is unpacked to. */
+  readonly maxMessageBytes: number;
+  /** What the client announced (compression.ts). */
+  readonly encoding: string;
+  /** Is told when the client gave the call up or vanished before it was finished. */
+  readonly onGone: () => void;
+}
+
 export class ServerCall {
+  /** The answers go out as the client packs its own messages. */
+  readonly packsAnswers: boolean;
   readonly #stream: ServerHttp2Stream;
   readonly #maxMessageBytes: number;
+  readonly #encoding: string;
   readonly #cutter: MessageCutter;
-  #unread: Uint8Array[] = [];
+  #unread: WireMessage[] = [];
   #hasEnded = false;
   #failure: { readonly reason: unknown } | undefined;
   #waiting: PromiseWithResolvers<void> | undefined;
   #hasFinished = false;
 
-  /** `onGone` is told when the client gave the call up or vanished before it was finished. */
-  constructor(
-    stream: ServerHttp2Stream,
-    { maxMessageBytes, onGone }: { readonly maxMessageBytes: number; readonly onGone: () => void },
-  ) {
+  constructor(stream: ServerHttp2Stream, { maxMessageBytes, encoding, onGone }: ServerCallOptions) {
     this.#stream = stream;
     this.#maxMessageBytes = maxMessageBytes;
+    this.#encoding = encoding;
+    this.packsAnswers = isGzip(encoding);
     this.#cutter = new MessageCutter(maxMessageBytes);
     const gone = (): void => {
       if (!this.#hasFinished) onGone();
@@ -56,7 +70,10 @@ export class ServerCall {
     return message;
   }
 
-  /** Leaving early does not end the call. Errors: ResourceExhausted, Unimplemented (compressed), Internal (cut off). */
+  /**
+   * Leaving early does not end the call.
+   * Errors: ResourceExhausted (too large, also once unpacked), Internal (cut off, damaged, packed but not announced).
+   */
   async *requests(decode: (message: Uint8Array) => unknown): AsyncGenerator<unknown, void> {
     for (let message = await this.#next(); message !== undefined; message = await this.#next())
       yield decode(message);
@@ -72,16 +89,19 @@ export class ServerCall {
   }
 
   /** Ends the call well, with a last message if there is one. Errors: ResourceExhausted for one that is too large. */
-  succeed(message?: Uint8Array): void {
-    const frame = message === undefined ? undefined : this.#frameOf(message);
+  succeed(message?: WireMessage): void {
+    if (message === undefined) {
+      this.finish(okTrailers);
+      return;
+    }
+    const frame = this.#frameOf(message);
     if (!this.#begin()) return;
     this.#respond();
-    if (frame === undefined) this.#stream.end();
-    else this.#stream.end(frame);
+    this.#stream.end(frame);
     this.#leave();
   }
 
-  /** Ends the call with a status that is not OK, unless it has ended. */
+  /** Ends the call with a status, unless it has ended. */
   finish(trailers: OutgoingHttpHeaders): void {
     if (!this.#begin()) return;
     if (this.#stream.headersSent) {
@@ -105,7 +125,9 @@ export class ServerCall {
 
   #respond(): void {
     if (this.#stream.headersSent || this.#stream.destroyed || this.#stream.closed) return;
-    this.#stream.respond(responseHeaders, { waitForTrailers: true });
+    this.#stream.respond(this.packsAnswers ? packedResponseHeaders : responseHeaders, {
+      waitForTrailers: true,
+    });
     this.#stream.once('wantTrailers', () => {
       this.#stream.sendTrailers(this.#trailers);
       this.#stopClient();
@@ -130,16 +152,18 @@ export class ServerCall {
     encode: (message: unknown) => Uint8Array,
   ): AsyncGenerator<Buffer, void> {
     for await (const message of messages) {
-      const frame = this.#frameOf(encode(message));
+      const bytes = encode(message);
+      const frame = this.#frameOf(this.packsAnswers ? await pack(bytes) : bytes);
       this.#respond();
       yield frame;
     }
   }
 
-  #frameOf(message: Uint8Array): Buffer {
-    if (message.byteLength > this.#maxMessageBytes)
+  #frameOf(message: WireMessage): Buffer {
+    const { byteLength } = bytesOf(message);
+    if (byteLength > this.#maxMessageBytes)
       throw resourceExhausted(
-        `an answer of ${message.byteLength} bytes is larger than the ${this.#maxMessageBytes} that may be sent`,
+        `an answer of ${byteLength} bytes is larger than the ${this.#maxMessageBytes} that may be sent`,
       );
     return frameOf(message);
   }
@@ -167,7 +191,7 @@ export class ServerCall {
     for (;;) {
       if (this.#failure !== undefined) throw this.#failure.reason;
       const message = this.#unread.shift();
-      if (message !== undefined) return message;
+      if (message !== undefined) return message instanceof Uint8Array ? message : this.#unpack(message);
       if (this.#hasEnded) return undefined;
       if (this.#stream.isPaused()) this.#stream.resume();
       this.#waiting = Promise.withResolvers();
@@ -175,7 +199,19 @@ export class ServerCall {
       this.#waiting = undefined;
     }
   }
+
+  async #unpack(message: PackedMessage): Promise<Uint8Array> {
+    try {
+      const bytes = await unpack(message, { encoding: this.#encoding, maxBytes: this.#maxMessageBytes });
+      if (this.#failure === undefined) return bytes;
+    } catch (error) {
+      // The call may have failed otherwise meanwhile: then that counts. What follows a bad message is not read.
+      this.fail(error);
+    }
+    throw this.#failure?.reason;
+  }
 }
 
 const responseHeaders = { ':status': 200, 'content-type': 'application/grpc' };
+const packedResponseHeaders = { ...responseHeaders, 'grpc-encoding': 'gzip' };
 const okTrailers: OutgoingHttpHeaders = { 'grpc-status': '0', 'grpc-message': '' };

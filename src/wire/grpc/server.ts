@@ -4,8 +4,8 @@
  * that saves).
  *
  * Each call gets a context: namespace and lease from its headers, a signal that fires when the client cancels,
- * vanishes, lets its deadline pass, or the server is shut down. A bad or missing namespace is
- * the handler's to judge. Compressed messages are not taken, as by containerd.
+ * vanishes, lets its deadline pass, or the server is shut down. A bad or missing namespace is the handler's to judge.
+ * Messages may be packed by gzip (compression.ts), as containerd takes them.
  */
 import assert from 'node:assert/strict';
 import {
@@ -27,6 +27,7 @@ import type { ServedService } from '../service.ts';
 import { statusOf } from '../status.ts';
 import type { ConnectionSource } from '../unix-listener.ts';
 import { deserializer, firstOf, readHeaders, readTimeoutMs, serializer, statusTrailers } from './codec.ts';
+import { pack, readEncoding, requireEncoding } from './compression.ts';
 import { callEnded } from './flow.ts';
 import { ServerCall } from './server-call.ts';
 
@@ -183,8 +184,10 @@ export class GrpcServer implements AsyncDisposable {
     const controller = new AbortController();
     const timeoutMs = readTimeoutMs(headers);
     const deadlineMs = timeoutMs === undefined ? Number.POSITIVE_INFINITY : Date.now() + timeoutMs;
+    const encoding = readEncoding(headers);
     const call = new ServerCall(stream, {
       maxMessageBytes: this.#maxMessageBytes,
+      encoding,
       onGone: () => controller.abort(callEnded(deadlineMs)),
     });
     const path = headers[':path'] ?? '';
@@ -196,6 +199,7 @@ export class GrpcServer implements AsyncDisposable {
     try {
       const route = this.#routes.get(path);
       if (route?.method.handler === undefined) throw unimplemented(`method ${path.slice(1)}`);
+      requireEncoding(encoding);
       const peer =
         stream.session === undefined ? undefined : this.#peers.get(stream.session as ServerHttp2Session);
       await this.#serve({ route, call, headers, timeoutMs, peer }, controller);
@@ -230,7 +234,10 @@ export class GrpcServer implements AsyncDisposable {
     if (givesStream) {
       await call.answerAll(answer as AsyncIterable<unknown>, encode, ctx.signal);
       call.succeed();
-    } else call.succeed(encode(await answer));
+    } else {
+      const message = encode(await answer);
+      call.succeed(call.packsAnswers ? await pack(message) : message);
+    }
   }
 
   #begin({ route, headers, timeoutMs, peer }: Arrival, controller: AbortController): Scope {

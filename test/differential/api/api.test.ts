@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { type Daemon, startGantry, startPeer } from '../../support/daemon.ts';
 import { type ApiCall, compareCalls } from './api-harness.ts';
+import { compressionCalls } from './compression-calls.ts';
 import { containerCalls } from './containers-calls.ts';
 import { contentCalls } from './content-calls.ts';
 import { contentWriteCalls } from './content-write-calls.ts';
@@ -27,6 +28,7 @@ const suites: Readonly<Record<string, readonly ApiCall[]>> = {
   sandboxes: sandboxCalls,
   events: eventCalls,
   introspection: introspectionCalls,
+  compression: compressionCalls,
   tasks: taskCalls,
   'running-task': runningTaskCalls,
 };
