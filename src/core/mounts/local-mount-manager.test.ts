@@ -9,128 +9,19 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { mkdtemp, realpath, rm, truncate, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
-import { type NamespacedContext, withLease } from '../../base/context.ts';
-import { type ErrorCode, hasCode } from '../../base/errors.ts';
+import { withLease } from '../../base/context.ts';
 import { type LeaseId, parseContainerId } from '../../base/identifiers.ts';
-import type { Labels } from '../../base/labels.ts';
-import { runCommand } from '../../platform/command.ts';
 import type { Mount } from '../../platform/mount.ts';
-import { selectPlatform } from '../../platform/select.ts';
-import { MetadataMountStore } from '../metadata/mounts.ts';
-import { StoreFixture } from '../metadata/store.fixture.ts';
-import { LocalMountManager } from './local-mount-manager.ts';
+import { bind, fails, MountLab, platform } from './mount-lab.fixture.ts';
 
-const platform = await selectPlatform();
 const needsRoot = process.getuid?.() === 0 ? false : 'needs root';
-
-const run = async (file: string, ...args: string[]): Promise<number | undefined> => {
-  const env = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' };
-  try {
-    return (await runCommand(platform.processes, { file, args, env })).status;
-  } catch (error) {
-    if (hasCode(error, 'NotFound')) return undefined;
-    throw error;
-  }
-};
-
-const noErofs = (await run('mkfs.erofs', '--help')) === undefined ? 'needs mkfs.erofs (erofs-utils)' : false;
-
-const bind = (source: string, ...options: string[]): Mount => ({
-  type: 'bind',
-  source,
-  target: '',
-  options: ['rbind', ...options],
-});
-
-class Lab implements AsyncDisposable {
-  readonly directory: string;
-  readonly fixture: StoreFixture;
-  readonly store: MetadataMountStore;
-  manager: LocalMountManager;
-
-  private constructor(directory: string, fixture: StoreFixture) {
-    this.directory = directory;
-    this.fixture = fixture;
-    this.store = new MetadataMountStore(fixture.store);
-    this.manager = this.#make('this boot');
-  }
-
-  static async make(): Promise<Lab> {
-    return new Lab(
-      await realpath(await mkdtemp(join(tmpdir(), 'gantry-mounts-'))),
-      await StoreFixture.make(),
-    );
-  }
-
-  get ctx(): NamespacedContext {
-    return this.fixture.ctx;
-  }
-
-  get root(): string {
-    return join(this.directory, 'root');
-  }
-
-  activate(name: string, mounts: readonly Mount[], labels: Labels = {}, ctx = this.ctx, temporary = false) {
-    return this.manager.activate(ctx, { name, mounts, labels, temporary });
-  }
-
-  /** As another daemon on the same root finds it. */
-  async restart(boot = 'this boot'): Promise<void> {
-    this.fixture.store.collectibles.length = 0;
-    this.manager = this.#make(boot);
-    await this.manager.recover(this.ctx);
-  }
-
-  async names(): Promise<string[]> {
-    return (await Array.fromAsync(this.manager.list(this.ctx, []))).map(({ name }) => name);
-  }
-
-  mounted(): string[] {
-    return platform.mounts
-      .list()
-      .map(({ mountPoint }) => mountPoint)
-      .filter((point) => point.startsWith(this.directory));
-  }
-
-  folder(name: string): string {
-    const path = join(this.root, name);
-    mkdirSync(path, { recursive: true });
-    return path;
-  }
-
-  #make(boot: string): LocalMountManager {
-    mkdirSync(this.root, { recursive: true });
-    const manager = new LocalMountManager(
-      { store: this.store, platform },
-      { placesDir: join(this.directory, 'state', 't'), allowedRoots: [this.root], boot },
-    );
-    this.fixture.store.collectibles.push(manager);
-    return manager;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    for (const { number } of this.store.records()) await this.store.forget(number);
-    await this.manager.free(this.ctx);
-    assert.deepEqual(this.mounted(), []);
-    await this.fixture[Symbol.asyncDispose]();
-    await rm(this.directory, { recursive: true });
-  }
-}
-
-const fails = (promise: Promise<unknown>, code: ErrorCode, text?: RegExp): Promise<void> =>
-  assert.rejects(promise, (error) => {
-    assert.ok(hasCode(error, code), String(error));
-    if (text !== undefined) assert.match(String(error), text);
-    return true;
-  });
 
 void describe('mount manager', { skip: needsRoot }, () => {
   void test('what needs nobody is left to the caller', async () => {
-    await using lab = await Lab.make();
+    await using lab = await MountLab.make();
     await fails(lab.activate('a', [bind(lab.root)]), 'Unimplemented');
     await fails(lab.activate('a', []), 'Unimplemented');
     await fails(lab.activate('', [bind(lab.root)]), 'InvalidArgument');
@@ -138,7 +29,7 @@ void describe('mount manager', { skip: needsRoot }, () => {
   });
 
   void test('format fills in an overlay of what was mounted before it, mkdir makes its directories', async () => {
-    await using lab = await Lab.make();
+    await using lab = await MountLab.make();
     for (const name of ['one', 'two']) writeFileSync(join(lab.folder(name), name), name);
     const [upper, work] = [join(lab.root, 'upper'), join(lab.root, 'work')];
     const overlay: Mount = {
@@ -185,81 +76,15 @@ void describe('mount manager', { skip: needsRoot }, () => {
   });
 
   void test('temporary mounts all of them and gives a bind mount back', async () => {
-    await using lab = await Lab.make();
+    await using lab = await MountLab.make();
     writeFileSync(join(lab.folder('one'), 'here'), '');
     const { active, system } = await lab.activate('t', [bind(join(lab.root, 'one'))], {}, lab.ctx, true);
     assert.deepEqual(system, [bind(active[0]?.mountPoint ?? '')]);
     assert.ok(existsSync(join(active[0]?.mountPoint ?? '', 'here')));
   });
 
-  void test('mkfs makes a file system once, loop makes it a device, and the next mount uses it', async () => {
-    await using lab = await Lab.make();
-    const image = join(lab.folder('images'), 'disk');
-    const mounts: Mount[] = [
-      {
-        type: 'mkfs/loop',
-        source: image,
-        target: '',
-        options: [
-          'X-containerd.mkfs.size=16MiB',
-          'X-containerd.mkfs.uuid=6f1c3b1e-6cb5-4a6e-9a0a-0123456789ab',
-        ],
-      },
-      { type: 'format/ext4', source: '{{ mount 0 }}', target: '', options: [] },
-      { type: 'format/mkdir/bind', source: '{{ mount 1 }}', target: '', options: ['rbind'] },
-    ];
-    const first = await lab.activate('disk', mounts);
-    const device = readlinkSync(first.active[0]?.mountPoint ?? '');
-    assert.match(device, /^\/dev\/loop\d+$/);
-    writeFileSync(join(first.active[1]?.mountPoint ?? '', 'kept'), 'kept');
-    assert.equal(readFileSync('/proc/mounts', 'utf8').includes(`${first.system[0]?.source} ext4`), true);
-    await lab.manager.deactivate(lab.ctx, 'disk');
-    assert.equal(existsSync(`/sys/block/${device.slice('/dev/'.length)}/loop`), false);
-
-    const again = await lab.activate('disk', mounts);
-    assert.equal(readFileSync(join(again.active[1]?.mountPoint ?? '', 'kept'), 'utf8'), 'kept');
-    assert.equal(existsSync(`${image}.mkfs`), false);
-  });
-
-  void test('a file system that several want at once is made once, and whole', async () => {
-    await using lab = await Lab.make();
-    const image = join(lab.folder('images'), 'disk');
-    const options = ['X-containerd.mkfs.size=64MiB'];
-    const names = ['one', 'two', 'three', 'four'];
-    const activations = await Promise.all(
-      names.map((name) =>
-        lab.activate(name, [
-          { type: 'mkfs/loop', source: image, target: '', options },
-          { type: 'format/ext4', source: '{{ mount 0 }}', target: '', options: ['ro'] },
-          { type: 'format/mkdir/bind', source: '{{ mount 1 }}', target: '', options: ['rbind'] },
-        ]),
-      ),
-    );
-    for (const { active } of activations)
-      assert.ok(existsSync(join(active[1]?.mountPoint ?? '', 'lost+found')));
-    const files = activations.map(({ active }) => {
-      const device = readlinkSync(active[0]?.mountPoint ?? '').slice('/dev/'.length);
-      return readFileSync(`/sys/block/${device}/loop/backing_file`, 'utf8').trim();
-    });
-    assert.deepEqual(
-      files,
-      names.map(() => image),
-    );
-  });
-
-  void test('erofs files are mounted, loop option or not', { skip: noErofs }, async () => {
-    await using lab = await Lab.make();
-    writeFileSync(join(lab.folder('tree'), 'file'), 'in erofs');
-    const image = join(lab.root, 'layer.erofs');
-    assert.equal(await run('mkfs.erofs', image, join(lab.root, 'tree')), 0);
-    const erofs: Mount = { type: 'erofs', source: image, target: '', options: ['ro', 'loop'] };
-    const { active, system } = await lab.activate('e', [erofs]);
-    assert.deepEqual(system, []);
-    assert.equal(readFileSync(join(active[0]?.mountPoint ?? '', 'file'), 'utf8'), 'in erofs');
-  });
-
   void test('a failure in the middle leaves nothing mounted and the name free', async () => {
-    await using lab = await Lab.make();
+    await using lab = await MountLab.make();
     const image = join(lab.folder('images'), 'disk');
     await writeFile(image, '');
     await truncate(image, 1024 * 1024);
@@ -279,7 +104,7 @@ void describe('mount manager', { skip: needsRoot }, () => {
   });
 
   void test('files and directories are made below the roots only, whatever a path goes through', async () => {
-    await using lab = await Lab.make();
+    await using lab = await MountLab.make();
     const outside = join(lab.directory, 'outside');
     mkdirSync(outside);
     symlinkSync(outside, join(lab.root, 'out'));
@@ -335,7 +160,7 @@ void describe('mount manager', { skip: needsRoot }, () => {
   });
 
   void test('collection: a lease, a back reference or a label keeps a mount; nothing else does', async () => {
-    await using lab = await Lab.make();
+    await using lab = await MountLab.make();
     const { leases, containers, images } = lab.fixture.store;
     const mounts = [bind(lab.root), { ...bind('{{ mount 0 }}'), type: 'format/bind' }];
     const lease = await leases.create(lab.ctx, { labels: {} });
@@ -372,14 +197,14 @@ void describe('mount manager', { skip: needsRoot }, () => {
   });
 
   void test('an activation under way is not collected', async () => {
-    await using lab = await Lab.make();
+    await using lab = await MountLab.make();
     await lab.store.begin(lab.ctx, 'under way', {}, 'this boot');
     await lab.fixture.collector.run(lab.ctx);
     assert.equal(lab.store.records().length, 1);
   });
 
   void test('after kill -9 and after a boot: what stands is kept, the rest is taken away', async () => {
-    await using lab = await Lab.make();
+    await using lab = await MountLab.make();
     const image = join(lab.folder('images'), 'disk');
     await writeFile(image, '');
     await truncate(image, 1024 * 1024);
@@ -415,7 +240,7 @@ void describe('mount manager', { skip: needsRoot }, () => {
   });
 
   void test('two activations of one name: one is made, the other hears of it when it stands', async () => {
-    await using lab = await Lab.make();
+    await using lab = await MountLab.make();
     const mounts = [bind(lab.root), { ...bind('{{ mount 0 }}'), type: 'format/bind' }];
     const outcomes = await Promise.allSettled([lab.activate('same', mounts), lab.activate('same', mounts)]);
     assert.deepEqual(outcomes.map(({ status }) => status).toSorted(), ['fulfilled', 'rejected']);

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { connect, type Socket } from 'node:net';
 import { buffer } from 'node:stream/consumers';
 import { after, before, describe, test } from 'node:test';
-import { assert as check, asyncProperty, constantFrom, oneof, string, tuple, uint8Array } from 'fast-check';
+import { asyncProperty, assert as check, constantFrom, oneof, string, tuple, uint8Array } from 'fast-check';
 import { limits } from '../../base/limits.ts';
 import { silentLogger as log } from '../../base/logger.ts';
 import { until } from '../../testing/until.ts';
