@@ -8,6 +8,7 @@ import { hasCode } from '../../base/errors.ts';
 import { parseContainerId, parseImageName, parseSnapshotKey } from '../../base/identifiers.ts';
 import { putContent } from '../content/content-store.suite.ts';
 import { StoreFixture } from '../metadata/store.fixture.ts';
+import { container } from './labelled-objects.fixture.ts';
 
 /** Collects again and again until it is disposed. */
 class Collections implements AsyncDisposable {
@@ -62,17 +63,7 @@ async function pullAndCreate(fixture: StoreFixture, name: string): Promise<void>
   await snapshotter.prepare(withLease(fixture.ctx, held.id), root, {
     parent: parseSnapshotKey(`chain ${name}`),
   });
-  await containers.create(fixture.ctx, {
-    id: parseContainerId(name),
-    labels: {},
-    image: name,
-    runtime: { name: 'runc', options: undefined },
-    spec: { typeUrl: 's', value: new Uint8Array() },
-    snapshotter: 'records',
-    snapshotKey: root,
-    extensions: {},
-    sandbox: '',
-  });
+  await containers.create(fixture.ctx, container(name, root, { image: name }));
   await leases.delete(fixture.ctx, held.id, {});
   for (const digest of [...layers, config, manifest]) {
     await using reader = await content.open(fixture.ctx, digest);

@@ -1,61 +1,30 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import * as fc from 'fast-check';
 import { withLease } from '../../base/context.ts';
-import { type Digest, digestOf } from '../../base/digest.ts';
+import type { Digest } from '../../base/digest.ts';
 import { failedPrecondition } from '../../base/errors.ts';
 import {
-  parseContainerId,
+  parseSnapshotKey as key,
   parseImageName,
   parseIngestRef,
-  parseLeaseId,
   parseSandboxId,
-  parseSnapshotKey,
 } from '../../base/identifiers.ts';
-import type { Labels } from '../../base/labels.ts';
 import { putContent } from '../content/content-store.suite.ts';
 import { StoreFixture } from '../metadata/store.fixture.ts';
+import {
+  blobs,
+  bytesOf,
+  commitSnapshot,
+  container,
+  contents,
+  digestFor,
+  image,
+  past,
+  put,
+  snapshots,
+} from './labelled-objects.fixture.ts';
 
-const key = parseSnapshotKey;
-const bytesOf = (name: string): Buffer => Buffer.from(`bytes of ${name}`);
-const digestFor = (name: string): Digest => digestOf(bytesOf(name));
-const past = '2001-01-01T00:00:00Z';
 const future = '2999-01-01T00:00:00.5+02:00';
-
-const put = (fixture: StoreFixture, name: string, labels: Labels = {}): Promise<Digest> =>
-  putContent(fixture.store.content, fixture.ctx, bytesOf(name), { labels });
-
-async function contents(fixture: StoreFixture): Promise<string[]> {
-  return (await Array.fromAsync(fixture.store.content.list(fixture.ctx, []))).map(({ digest }) => digest);
-}
-
-async function snapshots(fixture: StoreFixture): Promise<string[]> {
-  const list = fixture.store.snapshotter('records').list(fixture.ctx, []);
-  return (await Array.fromAsync(list)).map((info) => info.key).toSorted();
-}
-
-const blobs = async (fixture: StoreFixture): Promise<string[]> => Array.fromAsync(fixture.local.blobs());
-
-const image = (name: string, content: string, labels: Labels = {}) => ({
-  name: parseImageName(name),
-  target: { mediaType: 'x', digest: digestFor(content), sizeBytes: 1 },
-  labels,
-});
-
-async function commitSnapshot(
-  fixture: StoreFixture,
-  name: string,
-  parent?: string,
-  labels: Labels = {},
-): Promise<void> {
-  const snapshotter = fixture.store.snapshotter('records');
-  await snapshotter.prepare(
-    fixture.ctx,
-    key(`${name} active`),
-    parent === undefined ? {} : { parent: key(parent) },
-  );
-  await snapshotter.commit(fixture.ctx, key(name), key(`${name} active`), { labels });
-}
 
 describe('collector', () => {
   test('an image keeps its tree of labels; the rest goes, bytes included', async () => {
@@ -149,17 +118,7 @@ describe('collector', () => {
     for (const name of ['used', 'unused'])
       await commitSnapshot(fixture, name, undefined, { 'containerd.io/gc.cond.value-usedat': old });
     await fixture.store.snapshotter('records').prepare(fixture.ctx, key('rw'), {});
-    await containers.create(fixture.ctx, {
-      id: parseContainerId('c1'),
-      labels: {},
-      image: '',
-      runtime: { name: 'runc', options: undefined },
-      spec: { typeUrl: 's', value: new Uint8Array() },
-      snapshotter: 'records',
-      snapshotKey: 'rw',
-      extensions: {},
-      sandbox: '',
-    });
+    await containers.create(fixture.ctx, container('c1', 'rw'));
     await sandboxes.create(fixture.ctx, {
       id: parseSandboxId('s1'),
       runtime: { name: 'r', options: undefined },
@@ -249,159 +208,4 @@ describe('collector', () => {
     await using reader = await store.content.open(fixture.ctx, digest);
     assert.equal(reader.sizeBytes, bytesOf('same').length);
   });
-});
-
-/** The naive model: objects with plain links, alive when a root reaches them. */
-interface Plan {
-  readonly contents: readonly { readonly refs: readonly number[]; readonly root: boolean }[];
-  readonly snapshots: readonly { readonly parent: number; readonly ref: number; readonly back: number }[];
-  readonly images: readonly { readonly target: number; readonly expired: boolean; readonly ref: number }[];
-  readonly leases: readonly {
-    readonly flat: boolean;
-    readonly expired: boolean;
-    readonly contents: readonly number[];
-    readonly snapshots: readonly number[];
-  }[];
-}
-
-const index = fc.nat({ max: 5 });
-const plans: fc.Arbitrary<Plan> = fc.record({
-  contents: fc.array(
-    fc.record({ refs: fc.array(index, { maxLength: 3 }), root: fc.nat({ max: 9 }).map((nth) => nth === 0) }),
-    { minLength: 6, maxLength: 6 },
-  ),
-  snapshots: fc.array(
-    fc.record({
-      parent: fc.integer({ min: -3, max: 5 }),
-      ref: fc.integer({ min: -5, max: 5 }),
-      back: fc.integer({ min: -5, max: 5 }),
-    }),
-    { minLength: 6, maxLength: 6 },
-  ),
-  images: fc.array(
-    fc.record({ target: index, expired: fc.boolean(), ref: fc.integer({ min: -3, max: 2 }) }),
-    { maxLength: 3 },
-  ),
-  leases: fc.array(
-    fc.record({
-      flat: fc.boolean(),
-      expired: fc.boolean(),
-      contents: fc.array(index, { maxLength: 2 }),
-      snapshots: fc.array(index, { maxLength: 2 }),
-    }),
-    { maxLength: 3 },
-  ),
-});
-
-function alive(plan: Plan, deadImages: ReadonlySet<number>, deadLeases: ReadonlySet<number>): Set<string> {
-  const live = new Set<string>();
-  const rules: [string | undefined, string][] = [];
-  for (const [at, { refs, root }] of plan.contents.entries()) {
-    if (root) rules.push([undefined, `c${at}`]);
-    for (const ref of refs) rules.push([`c${at}`, `c${ref}`]);
-  }
-  for (const [at, { parent, ref, back }] of plan.snapshots.entries()) {
-    // A parent is made before its child.
-    if (parent >= 0 && parent < at) rules.push([`s${at}`, `s${parent}`], [`flat s${at}`, `flat s${parent}`]);
-    if (ref >= 0) rules.push([`s${at}`, `c${ref}`]);
-    if (back >= 0) rules.push([`c${back}`, `s${at}`]);
-    rules.push([`flat s${at}`, `kept s${at}`], [`s${at}`, `kept s${at}`]);
-  }
-  for (const [at, { target, expired, ref }] of plan.images.entries()) {
-    if (deadImages.has(at)) continue;
-    if (!expired) rules.push([undefined, `i${at}`]);
-    rules.push([`i${at}`, `c${target}`]);
-    if (ref >= 0) rules.push([`i${at}`, `i${ref}`]);
-  }
-  for (const [at, lease] of plan.leases.entries()) {
-    if (lease.expired || deadLeases.has(at)) continue;
-    for (const content of lease.contents)
-      rules.push([undefined, lease.flat ? `flat c${content}` : `c${content}`]);
-    for (const snapshot of lease.snapshots)
-      rules.push([undefined, lease.flat ? `flat s${snapshot}` : `s${snapshot}`]);
-  }
-  for (const at of plan.contents.keys())
-    rules.push([`flat c${at}`, `kept c${at}`], [`c${at}`, `kept c${at}`]);
-  for (let before = -1; before !== live.size; ) {
-    before = live.size;
-    for (const [from, to] of rules) if (from === undefined || live.has(from)) live.add(to);
-  }
-  return live;
-}
-
-async function build(fixture: StoreFixture, plan: Plan): Promise<void> {
-  const { images, leases } = fixture.store;
-  const contentRef = 'containerd.io/gc.ref.content';
-  for (const [at, { refs, root }] of plan.contents.entries())
-    await put(fixture, `c${at}`, {
-      ...(root ? { 'containerd.io/gc.root': 'x' } : {}),
-      ...Object.fromEntries(refs.map((ref, nth) => [`${contentRef}.${nth}`, digestFor(`c${ref}`)])),
-    });
-  for (const [at, { parent, ref, back }] of plan.snapshots.entries())
-    await commitSnapshot(fixture, `s${at}`, parent >= 0 && parent < at ? `s${parent}` : undefined, {
-      ...(ref >= 0 ? { [contentRef]: digestFor(`c${ref}`) } : {}),
-      ...(back >= 0 ? { 'containerd.io/gc.bref.content': digestFor(`c${back}`) } : {}),
-    });
-  for (const [at, { target, expired, ref }] of plan.images.entries())
-    await images.create(
-      fixture.ctx,
-      image(`i${at}`, `c${target}`, {
-        ...(expired ? { 'containerd.io/gc.expire': past } : {}),
-        ...(ref >= 0 ? { 'containerd.io/gc.ref.image': `i${ref}` } : {}),
-      }),
-    );
-  for (const [at, { flat, expired, contents: held, snapshots: keys }] of plan.leases.entries()) {
-    const id = parseLeaseId(`l${at}`);
-    await leases.create(fixture.ctx, {
-      id,
-      labels: {
-        ...(flat ? { 'containerd.io/gc.flat': 'x' } : {}),
-        ...(expired ? { 'containerd.io/gc.expire': past } : {}),
-      },
-    });
-    for (const content of held)
-      await leases.addResource(fixture.ctx, id, { type: 'content', id: digestFor(`c${content}`) });
-    for (const snapshot of keys)
-      await leases.addResource(fixture.ctx, id, { type: 'snapshots/records', id: `s${snapshot}` });
-  }
-}
-
-async function check(fixture: StoreFixture, plan: Plan, live: ReadonlySet<string>): Promise<void> {
-  const kept = (kind: string, count: number): string[] =>
-    Array.from({ length: count }, (_, at) => `${kind}${at}`).filter((name) => live.has(`kept ${name}`));
-  assert.deepEqual(
-    (await contents(fixture)).toSorted(),
-    kept('c', plan.contents.length).map(digestFor).toSorted(),
-  );
-  assert.deepEqual((await blobs(fixture)).toSorted(), (await contents(fixture)).toSorted());
-  assert.deepEqual(await snapshots(fixture), kept('s', plan.snapshots.length));
-  assert.equal(fixture.backend.keys().length, kept('s', plan.snapshots.length).length);
-}
-
-test('random graphs: what a root reaches stays, everything else goes', async () => {
-  const cuts = fc.record({
-    images: fc.uniqueArray(fc.nat({ max: 2 })),
-    leases: fc.uniqueArray(fc.nat({ max: 2 })),
-  });
-  await fc.assert(
-    fc.asyncProperty(plans, cuts, async (plan, cut) => {
-      await using fixture = await StoreFixture.make();
-      await build(fixture, plan);
-      await fixture.collector.run(fixture.ctx);
-      const first = alive(plan, new Set(), new Set());
-      await check(fixture, plan, first);
-      const swept = new Set([...plan.images.keys()].filter((at) => !first.has(`i${at}`)));
-      for (const at of cut.images.filter((nth) => nth < plan.images.length && !swept.has(nth)))
-        await fixture.store.images.delete(fixture.ctx, parseImageName(`i${at}`), {});
-      for (const at of cut.leases.filter(
-        (nth) => nth < plan.leases.length && plan.leases[nth]?.expired === false,
-      ))
-        await fixture.store.leases.delete(fixture.ctx, parseLeaseId(`l${at}`), {});
-      await fixture.collector.run(fixture.ctx);
-      const second = alive(plan, new Set([...swept, ...cut.images]), new Set(cut.leases));
-      // What went in the first run does not come back.
-      await check(fixture, plan, new Set([...second].filter((node) => first.has(node))));
-    }),
-    { numRuns: 40 },
-  );
 });

@@ -1,24 +1,16 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { type Digest, digestOf } from '../../base/digest.ts';
 import { hasCode } from '../../base/errors.ts';
-import { parseContainerId, parseImageName, parseSnapshotKey } from '../../base/identifiers.ts';
+import { parseSnapshotKey } from '../../base/identifiers.ts';
 import type { Labels } from '../../base/labels.ts';
 import { formatInstant } from '../../base/time.ts';
-import { putContent } from '../content/content-store.suite.ts';
 import { StoreFixture } from '../metadata/store.fixture.ts';
 import { explain } from './explanation.ts';
+import { container, digestFor, image, put } from './labelled-objects.fixture.ts';
 
 const key = parseSnapshotKey;
-const digestFor = (name: string): Digest => digestOf(Buffer.from(name));
-const put = (fixture: StoreFixture, name: string, labels: Labels = {}): Promise<Digest> =>
-  putContent(fixture.store.content, fixture.ctx, Buffer.from(name), { labels });
 const createImage = (fixture: StoreFixture, name: string, content: string, labels: Labels = {}) =>
-  fixture.store.images.create(fixture.ctx, {
-    name: parseImageName(name),
-    target: { mediaType: 'x', digest: digestFor(content), sizeBytes: 1 },
-    labels,
-  });
+  fixture.store.images.create(fixture.ctx, image(name, content, labels));
 
 /** The one explanation, as lines. */
 async function why(fixture: StoreFixture, name: string, kind?: string): Promise<string[]> {
@@ -75,17 +67,7 @@ describe('explanations of collection', () => {
       labels: { 'containerd.io/gc.flat': 'x', 'containerd.io/gc.expire': expiresAt },
     });
     await leases.addResource(fixture.ctx, lease.id, { type: 'content', id: digestFor('parent') });
-    await containers.create(fixture.ctx, {
-      id: parseContainerId('c1'),
-      labels: {},
-      image: '',
-      runtime: { name: 'runc', options: undefined },
-      spec: { typeUrl: 's', value: new Uint8Array() },
-      snapshotter: 'records',
-      snapshotKey: key('none'),
-      extensions: {},
-      sandbox: '',
-    });
+    await containers.create(fixture.ctx, container('c1', 'none'));
     assert.deepEqual(await why(fixture, digestFor('child')), []);
     assert.deepEqual(await why(fixture, digestFor('back')), [
       'container c1: a container',
