@@ -6,14 +6,12 @@ import { execFileSync } from 'node:child_process';
 import {
   closeSync,
   constants,
-  copyFileSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
   openSync,
   readFileSync,
   rmSync,
-  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -25,6 +23,7 @@ import { makePipe } from '../../src/platform/pipe.ts';
 import type { Platform } from '../../src/platform/platform.ts';
 import { selectPlatform } from '../../src/platform/select.ts';
 import { loadContainer } from '../../src/shim/bundle/state-file.ts';
+import { makeBusyboxRoot } from '../../src/testing/busybox-root.ts';
 import { until } from '../../src/testing/until.ts';
 import { anyToWire, jsonTypeUrls, packAny, packJson, unpackAny } from '../../src/wire/any.ts';
 import { TaskExitSchema } from '../../src/wire/gen/containerd/events/task_pb.js';
@@ -74,11 +73,7 @@ export class ShimLab implements AsyncDisposable {
 
   static async open(): Promise<ShimLab> {
     const lab = new ShimLab(await selectPlatform());
-    const image = join(lab.root, 'image');
-    for (const folder of ['bin', 'proc', 'dev', 'sys', 'tmp', 'run', 'etc'])
-      mkdirSync(join(image, folder), { recursive: true });
-    copyFileSync('/bin/busybox', join(image, 'bin/busybox'));
-    for (const applet of applets) symlinkSync('busybox', join(image, 'bin', applet));
+    makeBusyboxRoot(join(lab.root, 'image'), applets);
     mkdirSync(join(lab.root, 'shim'));
     await lab.daemonComes();
     await lab.start();
