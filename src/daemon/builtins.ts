@@ -4,6 +4,7 @@
  */
 import type { Plugin } from '../core/plugins/plugin.ts';
 import { check } from './plugins/check.ts';
+import { cri } from './plugins/cri.ts';
 import type { BuiltinDependencies } from './plugins/dependencies.ts';
 import { gc } from './plugins/gc.ts';
 import { mounts } from './plugins/mounts.ts';
@@ -26,6 +27,7 @@ export const builtins = (dependencies: BuiltinDependencies): Plugin[] => [
   ...gc(dependencies),
   ...check(dependencies),
   ...services(dependencies),
+  ...cri(dependencies),
   ...observability(dependencies),
   ...servers(dependencies),
 ];

@@ -71,6 +71,10 @@ export interface ImageDestination {
   readonly manifestLimit: number;
   readonly unpacks: readonly UnpackTarget[];
   readonly extraReferences?: readonly ImageReferenceRule[];
+  /** Blobs of this one transfer on their way at once; what all of them share when absent. */
+  readonly maxConcurrentDownloads?: number;
+  /** Called by a pull when all content is here, under its lease and before the image gets its name. */
+  readonly beforeNaming?: (ctx: NamespacedContext, target: Descriptor) => Promise<void>;
 }
 
 /** The story of a pull; see docs/walks/pull.md. */

@@ -20,10 +20,12 @@ import type { Snapshotter } from '../../core/snapshots/snapshotter.ts';
 import type { StreamManager } from '../../core/streaming/stream-manager.ts';
 import type { ImageTransfers } from '../../core/transfer/image-transfers.ts';
 import type { ImageVerifier } from '../../core/verifiers/image-verifier.ts';
+import type { RuntimeSettings } from '../../cri/settings.ts';
 import type { ServedService } from '../../wire/service.ts';
 import type { ConnectionSource } from '../../wire/unix-listener.ts';
 import type { Deprecations } from '../deprecations.ts';
 import type { ContainerMetrics } from '../metrics/container-metrics.ts';
+import type { CriImages } from './cri.ts';
 
 export const content: PluginToken<LocalContentStore> = { type: 'io.containerd.content.v1', id: 'content' };
 export const eventExchange: PluginToken<TaskEventExchange> = {
@@ -81,6 +83,9 @@ export const imageVerifierType: PluginTypeToken<ImageVerifier> = { type: 'io.con
 export const bindirVerifier: PluginToken<ImageVerifier> = { ...imageVerifierType, id: 'bindir' };
 /** Ours: containerd has none. */
 export const storeChecker: PluginToken<StoreChecker> = { type: 'io.gantry.check.v1', id: 'store' };
+export const criType: PluginTypeToken<unknown> = { type: 'io.containerd.cri.v1' };
+export const criImages: PluginToken<CriImages> = { type: 'io.containerd.cri.v1', id: 'images' };
+export const criRuntime: PluginToken<RuntimeSettings> = { type: 'io.containerd.cri.v1', id: 'runtime' };
 /** What a service plugin puts on the sockets. */
 export interface RpcServices {
   readonly grpc: readonly ServedService[];
