@@ -83,6 +83,8 @@ export const limits = {
   applyWorkerHeapMb: 512,
   /** Age below which a check takes a bundle without a task for one that is being made. */
   checkGraceMs: 60_000,
+  /** What a collection gives a proxy snapshotter to free what is garbage there; the rest is for the next one. */
+  proxyPruneMs: 60_000,
   /** Files in an archive of images that is imported. */
   archiveFiles: 100_000,
   /** Layers that are unpacked side by side, even on one core: they also wait for the network. */

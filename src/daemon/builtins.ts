@@ -10,6 +10,7 @@ import { gc } from './plugins/gc.ts';
 import { mounts } from './plugins/mounts.ts';
 import { observability } from './plugins/observability.ts';
 import { opt } from './plugins/opt.ts';
+import { proxies } from './plugins/proxies.ts';
 import { runtime } from './plugins/runtime.ts';
 import { servers } from './plugins/servers.ts';
 import { services } from './plugins/services.ts';
@@ -21,6 +22,7 @@ export const builtins = (dependencies: BuiltinDependencies): Plugin[] => [
   ...opt(),
   ...storage(dependencies),
   ...snapshots(dependencies),
+  ...proxies(dependencies),
   ...runtime(dependencies),
   ...transfer(dependencies),
   ...mounts(dependencies),

@@ -12,11 +12,11 @@ import type { Labels } from '../../base/labels.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
 import { mediaTypes } from '../../oci/media-types.ts';
 import { parseReference } from '../../oci/reference.ts';
-import type { LocalContentStore } from '../content/local-store.ts';
+import type { BlobStore } from '../content/blob-store.ts';
 import type { Registry } from '../registry/registry.ts';
 
 export interface ContentRepairDependencies {
-  readonly local: LocalContentStore;
+  readonly blobs: BlobStore;
   readonly registry: Registry;
   readonly blobGate: KeyedLock;
 }
@@ -82,12 +82,12 @@ export class ContentRepair {
 
   async #fetchFrom(ctx: Context, source: string, blob: WantedBlob): Promise<number> {
     const { digest, descriptor, sizeBytes } = blob;
-    const { registry, local, blobGate } = this.#deps;
+    const { registry, blobs, blobGate } = this.#deps;
     const { client } = await registry.open({ reference: `${source}@${digest}`, ...this.#options });
     // Of a document the registry has it among the manifests, and of unknown blobs it might.
     const wanted = descriptor ?? { digest, mediaType: mediaTypes.ociManifest, sizeBytes };
     await using remote = await client.fetch(wanted, { signal: ctx.signal });
-    await using writer = await local.writer({ ref: parseIngestRef(`check/${digest}`) }, `check of ${digest}`);
+    await using writer = await blobs.writer({ ref: parseIngestRef(`check/${digest}`) }, `check of ${digest}`);
     await writer.truncate(0);
     let received = 0;
     for await (const chunk of remote.body) {

@@ -84,7 +84,7 @@ export class StoreChecker {
     const tally = new Tally();
     const { defaultScheme } = request;
     const repair = new ContentRepair(
-      { local: store.contentStore, registry, blobGate: store.blobGate },
+      { blobs: store.contentStore, registry, blobGate: store.blobGate },
       defaultScheme === undefined ? {} : { defaultScheme },
     );
     const held: Problem[] = [];

@@ -1,8 +1,8 @@
 /**
  * The contract of content stores: bytes by digest, and ingests by ref until they are committed.
  *
- * Implemented by the local store (blobs on disk) and by the namespaced view of it in core/metadata; one suite
- * (content-store.suite.ts) runs against each. Rules: facts of containerd's content service.
+ * Implemented by the namespaced view in core/metadata, which keeps its bytes in a BlobStore, and by a client of what
+ * another program serves; one suite (content-store.suite.ts) runs against each. Rules: facts of containerd's content service.
  */
 import type { NamespacedContext } from '../../base/context.ts';
 import type { Digest } from '../../base/digest.ts';
@@ -16,8 +16,19 @@ export const contentNotFound = (digest: Digest): ContainerdError => absent(`cont
 
 export const ingestNotFound = (ref: string): ContainerdError => absent(`reference ${ref}`);
 
-export const sizeMismatch = (ref: string, sizeBytes: number, expectedBytes: number): ContainerdError =>
+const sizeMismatch = (ref: string, sizeBytes: number, expectedBytes: number): ContainerdError =>
   failedPrecondition(`${JSON.stringify(ref)} failed size validation: ${sizeBytes} != ${expectedBytes}`);
+
+/** What a commit was promised. Errors: FailedPrecondition. */
+export function checkCommit(
+  { ref, digest, sizeBytes }: { ref: string; digest: Digest; sizeBytes: number },
+  promised: { readonly sizeBytes?: number | undefined; readonly expected?: Digest | undefined },
+): void {
+  if (promised.sizeBytes !== undefined && promised.sizeBytes > 0 && promised.sizeBytes !== sizeBytes)
+    throw sizeMismatch(ref, sizeBytes, promised.sizeBytes);
+  if (promised.expected !== undefined && promised.expected !== digest)
+    throw failedPrecondition(`unexpected commit digest ${digest}, expected ${promised.expected}`);
+}
 
 export const contentExists = (digest: Digest): ContainerdError => taken(`content ${digest}`);
 

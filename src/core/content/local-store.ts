@@ -14,11 +14,12 @@ import { dirname, join } from 'node:path';
 import { type Digest, digestAlgorithm, digestHex, parseDigest } from '../../base/digest.ts';
 import { wrap } from '../../base/errors.ts';
 import type { IngestRef } from '../../base/identifiers.ts';
-import { type Instant, instantOfNs } from '../../base/time.ts';
+import { instantOfNs } from '../../base/time.ts';
 import { bootId } from '../../platform/boot-id.ts';
 import { fromNodeError, isErrno } from '../../platform/errno.ts';
 import { syncDirectory } from '../../platform/sync-directory.ts';
 import { BlobReader } from './blob-reader.ts';
+import type { BlobInfo, BlobStore } from './blob-store.ts';
 import {
   type ContentReader,
   contentNotFound,
@@ -37,13 +38,7 @@ import {
 import { LocalWriter } from './local-writer.ts';
 import { RefLocks } from './ref-locks.ts';
 
-export interface BlobInfo {
-  readonly digest: Digest;
-  readonly sizeBytes: number;
-  readonly modifiedAt: Instant;
-}
-
-export class LocalContentStore {
+export class LocalContentStore implements BlobStore {
   readonly #root: string;
   readonly #locks = new RefLocks();
   readonly #bootId: string;

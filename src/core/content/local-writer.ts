@@ -12,7 +12,8 @@ import type { IngestRef } from '../../base/identifiers.ts';
 import { type Instant, now } from '../../base/time.ts';
 import { fromNodeError, isErrno } from '../../platform/errno.ts';
 import { syncDirectoryAside } from '../../platform/sync-directory.ts';
-import { type IngestStatus, sizeMismatch } from './content-store.ts';
+import type { BlobCommitOptions, BlobWriter, CommittedBlob } from './blob-store.ts';
+import { checkCommit, type IngestStatus } from './content-store.ts';
 import { absentIsUndefined, dataFile, hashFile, touchIngest } from './ingest-directory.ts';
 
 export interface LocalWriterState {
@@ -30,14 +31,7 @@ export interface LocalWriterState {
   readonly blobPath: (digest: Digest) => string;
 }
 
-export interface CommittedBlob {
-  readonly digest: Digest;
-  readonly sizeBytes: number;
-  /** The store had it already; what was written is dropped. */
-  readonly existed: boolean;
-}
-
-export class LocalWriter implements AsyncDisposable {
+export class LocalWriter implements BlobWriter {
   readonly #state: LocalWriterState;
   #digester: Digester;
   #offsetBytes: number;
@@ -99,25 +93,14 @@ export class LocalWriter implements AsyncDisposable {
     this.#updatedAt = now();
   }
 
-  /**
-   * `replace` takes the place of a blob that is there, for one whose bytes are damaged.
-   * Errors: FailedPrecondition (size, digest), NotFound (aborted meanwhile), ResourceExhausted.
-   */
-  async commit(options: {
-    sizeBytes?: number;
-    expected?: Digest;
-    replace?: boolean;
-  }): Promise<CommittedBlob> {
+  async commit(options: BlobCommitOptions): Promise<CommittedBlob> {
     this.#requireOpen();
     this.#open = false;
     const { directory, handle, shownRef } = this.#state;
     const digest = this.digest();
     const sizeBytes = this.#offsetBytes;
     try {
-      if (options.sizeBytes !== undefined && options.sizeBytes > 0 && options.sizeBytes !== sizeBytes)
-        throw sizeMismatch(shownRef, sizeBytes, options.sizeBytes);
-      if (options.expected !== undefined && options.expected !== digest)
-        throw failedPrecondition(`unexpected commit digest ${digest}, expected ${options.expected}`);
+      checkCommit({ ref: shownRef, digest, sizeBytes }, options);
       const target = this.#state.blobPath(digest);
       const existed = options.replace !== true && (await hasSize(target, sizeBytes));
       if (!existed) {

@@ -6,10 +6,11 @@
  * pause, each blob under its gate so that a commit of the same digest either comes first and keeps it, or finds it gone
  * and stores it again.
  */
-import { type Context, type NamespacedContext, withNamespace } from '../../base/context.ts';
+import { type Context, type NamespacedContext, withNamespace, withTimeout } from '../../base/context.ts';
 import type { Digest } from '../../base/digest.ts';
 import { wrap } from '../../base/errors.ts';
 import type { IngestRef, Namespace } from '../../base/identifiers.ts';
+import { limits } from '../../base/limits.ts';
 import { now } from '../../base/time.ts';
 import { packAny } from '../../wire/any.ts';
 import { ImageDeleteSchema } from '../../wire/gen/containerd/events/image_pb.js';
@@ -35,7 +36,7 @@ export class Collector {
   /** Runs must not overlap. Errors: whatever made it fail; what was swept stays swept. */
   async run(ctx: Context): Promise<CollectionResult> {
     const { database, changes } = this.#store;
-    for (const name of this.#store.snapshotterNames()) await this.#store.snapshotter(name).settle(ctx);
+    await this.#settle(ctx);
     const started = performance.now();
     const garbage = await database.exclusive(async (writeOnce, writeInSteps) => {
       const { collectibles } = this.#store;
@@ -54,6 +55,19 @@ export class Collector {
     await this.#freeContent();
     await this.#freeSnapshots(ctx);
     return { pauseMs, garbage };
+  }
+
+  /** What a proxy plugin that is not there leaves unsettled is listed under both of its keys, and so is kept. */
+  async #settle(ctx: Context): Promise<void> {
+    for (const name of this.#store.snapshotterNames()) {
+      const snapshotter = this.#store.snapshotter(name);
+      try {
+        await snapshotter.settle(ctx);
+      } catch (error) {
+        if (!snapshotter.isRemote) throw error;
+        ctx.log.warn({ snapshotter: name, err: error }, 'commits cannot be settled yet');
+      }
+    }
   }
 
   async #announce(ctx: Context, { images, snapshots }: Garbage): Promise<void> {
@@ -108,17 +122,23 @@ export class Collector {
     }
   }
 
-  /** One failing back end does not keep the others from being freed. Errors: the first, at the end. */
+  /**
+   * One failing back end does not keep the others from being freed. Errors: the first, at the end; what another program
+   * does not do is only logged, as by containerd.
+   */
   async #freeSnapshots(ctx: Context): Promise<void> {
     const { changes } = this.#store;
     const failures: unknown[] = [];
     for (const name of [...changes.dirtySnapshotters].filter((dirty) => this.#isLoaded(dirty))) {
       changes.dirtySnapshotters.delete(name);
+      const { keys, isRemote } = this.#store.snapshotter(name);
       let left = true;
       try {
-        left = await this.#store.snapshotter(name).keys.prune(ctx);
+        left = await keys.prune(isRemote ? withTimeout(ctx, limits.proxyPruneMs) : ctx);
       } catch (error) {
-        failures.push(wrap(`prune snapshotter ${name}`, error));
+        if (isRemote)
+          ctx.log.warn({ snapshotter: name, err: error }, 'snapshots are left to the next collection');
+        else failures.push(wrap(`prune snapshotter ${name}`, error));
       }
       if (left) changes.dirtySnapshotters.add(name);
     }

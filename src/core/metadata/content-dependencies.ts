@@ -2,12 +2,12 @@
 import type { NamespacedContext } from '../../base/context.ts';
 import type { IngestRef } from '../../base/identifiers.ts';
 import type { KeyedLock } from '../../base/keyed-lock.ts';
-import type { LocalContentStore } from '../content/local-store.ts';
+import type { BlobStore } from '../content/blob-store.ts';
 import type { Row, Sql } from './database.ts';
 import { leaveLeases, type StoreDependencies } from './store-base.ts';
 
 export interface ContentDependencies extends StoreDependencies {
-  readonly local: LocalContentStore;
+  readonly blobs: BlobStore;
   readonly blobGate: KeyedLock;
 }
 

@@ -1,5 +1,5 @@
 /**
- * A namespaced writer: over an ingest of the local store, or already complete because the bytes are there under
+ * A namespaced writer: over an ingest of the blob store, or already complete because the bytes are there under
  * another namespace's record (then bytes are copied only if the client writes after all).
  */
 import type { NamespacedContext } from '../../base/context.ts';
@@ -9,14 +9,14 @@ import type { IngestRef, Namespace } from '../../base/identifiers.ts';
 import { checkLabels, withoutEmptyLabels } from '../../base/labels.ts';
 import { now } from '../../base/time.ts';
 import { ContentCreateSchema } from '../../wire/gen/containerd/events/content_pb.js';
+import type { BlobWriter } from '../content/blob-store.ts';
 import {
   type CommitOptions,
   type ContentWriter,
+  checkCommit,
   contentExists,
   type IngestStatus,
-  sizeMismatch,
 } from '../content/content-store.ts';
-import { LocalWriter } from '../content/local-writer.ts';
 import { type ContentDependencies, dropIngest } from './content-dependencies.ts';
 import { ensureNamespace, joinLease, publishEvent, requireLease } from './store-base.ts';
 
@@ -26,19 +26,21 @@ interface PresentBlob {
   readonly sizeBytes: number;
 }
 
+const isWriter = (source: BlobWriter | PresentBlob): source is BlobWriter => 'write' in source;
+
 export interface NamespacedWriterState {
   readonly namespace: Namespace;
   readonly ref: IngestRef;
   readonly backendRef: IngestRef;
   readonly lock: Disposable;
-  readonly source: LocalWriter | PresentBlob;
+  readonly source: BlobWriter | PresentBlob;
 }
 
 export class NamespacedWriter implements ContentWriter {
   readonly #dependencies: ContentDependencies;
   readonly #state: NamespacedWriterState;
   readonly #startedAt = now();
-  #source: LocalWriter | PresentBlob;
+  #source: BlobWriter | PresentBlob;
   #open = true;
 
   constructor(dependencies: ContentDependencies, state: NamespacedWriterState) {
@@ -49,32 +51,32 @@ export class NamespacedWriter implements ContentWriter {
 
   status(): IngestStatus {
     const { ref } = this.#state;
-    if (this.#source instanceof LocalWriter) return { ...this.#source.status(), ref };
+    if (isWriter(this.#source)) return { ...this.#source.status(), ref };
     const { digest: expected, sizeBytes } = this.#source;
     const at = this.#startedAt;
     return { ref, expected, offsetBytes: sizeBytes, totalBytes: sizeBytes, startedAt: at, updatedAt: at };
   }
 
   digest(): Digest {
-    return this.#source instanceof LocalWriter ? this.#source.digest() : this.#source.digest;
+    return isWriter(this.#source) ? this.#source.digest() : this.#source.digest;
   }
 
   async write(bytes: Uint8Array): Promise<void> {
     this.#requireOpen();
     if (bytes.byteLength === 0) return;
-    const writer = await this.#localWriter({ copy: true });
+    const writer = await this.#blobWriter({ copy: true });
     await writer.write(bytes);
   }
 
   async openFile(): Promise<(AsyncDisposable & { readonly fd: number }) | undefined> {
     this.#requireOpen();
-    return this.#source instanceof LocalWriter ? this.#source.openFile() : undefined;
+    return isWriter(this.#source) ? this.#source.openFile?.() : undefined;
   }
 
   async truncate(sizeBytes: number): Promise<void> {
     this.#requireOpen();
     if (sizeBytes !== 0) throw invalidArgument(`truncate ingest to ${sizeBytes}: only 0 is supported`);
-    const writer = await this.#localWriter({ copy: false });
+    const writer = await this.#blobWriter({ copy: false });
     await writer.truncate(0);
   }
 
@@ -127,35 +129,32 @@ export class NamespacedWriter implements ContentWriter {
 
   async #release(): Promise<void> {
     using _lock = this.#state.lock;
-    if (this.#source instanceof LocalWriter) await this.#source[Symbol.asyncDispose]();
+    if (isWriter(this.#source)) await this.#source[Symbol.asyncDispose]();
   }
 
   /** Sees to it that the bytes are in place and synced. */
   async #place(options: CommitOptions): Promise<PresentBlob> {
-    if (this.#source instanceof LocalWriter) return this.#source.commit(options);
+    if (isWriter(this.#source)) return this.#source.commit(options);
     const { digest, sizeBytes } = this.#source;
-    if (options.sizeBytes !== undefined && options.sizeBytes > 0 && options.sizeBytes !== sizeBytes)
-      throw sizeMismatch(this.#state.ref, sizeBytes, options.sizeBytes);
-    if (options.expected !== undefined && options.expected !== digest)
-      throw failedPrecondition(`unexpected commit digest ${digest}, expected ${options.expected}`);
-    const { local } = this.#dependencies;
+    checkCommit({ ref: this.#state.ref, digest, sizeBytes }, options);
+    const { blobs } = this.#dependencies;
     // Bytes of an earlier try under this ref, before another namespace had the whole.
-    await local.abort(this.#state.backendRef).catch((error: unknown) => {
+    await blobs.abort(this.#state.backendRef).catch((error: unknown) => {
       if (!hasCode(error, 'NotFound')) throw error;
     });
-    return local.blob(digest);
+    return blobs.blob(digest);
   }
 
-  async #localWriter({ copy }: { copy: boolean }): Promise<LocalWriter> {
-    if (this.#source instanceof LocalWriter) return this.#source;
-    const { local } = this.#dependencies;
+  async #blobWriter({ copy }: { copy: boolean }): Promise<BlobWriter> {
+    if (isWriter(this.#source)) return this.#source;
+    const { blobs } = this.#dependencies;
     const { ref, backendRef } = this.#state;
     const { digest } = this.#source;
-    const writer = await local.writer({ ref: backendRef }, ref);
+    const writer = await blobs.writer({ ref: backendRef }, ref);
     try {
       await writer.truncate(0);
       if (copy) {
-        await using reader = await local.open(digest);
+        await using reader = await blobs.open(digest);
         for await (const chunk of reader.stream()) await writer.write(chunk);
       }
     } catch (error) {

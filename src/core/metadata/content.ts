@@ -1,5 +1,5 @@
 /**
- * The namespaced view of the content store: records and labels here, bytes in the local store below.
+ * The namespaced view of the content store: records and labels here, bytes in the blob store below.
  *
  * A namespace sees what it has a record of. With the policy "shared" a writer that names an expected digest which any
  * namespace has gets a writer that is already complete; with "isolated" only what a namespace labelled
@@ -121,7 +121,7 @@ export class MetadataContentStore implements ContentStore {
 
   async open(ctx: NamespacedContext, digest: Digest): Promise<ContentReader> {
     this.#dependencies.database.read((sql) => requireContent(sql, ctx, digest));
-    return this.#dependencies.local.open(digest);
+    return this.#dependencies.blobs.open(digest);
   }
 
   async status(ctx: NamespacedContext, ref: IngestRef): Promise<IngestStatus> {
@@ -145,7 +145,7 @@ export class MetadataContentStore implements ContentStore {
   }
 
   async writer(ctx: NamespacedContext, options: WriterOptions): Promise<ContentWriter> {
-    const { local } = this.#dependencies;
+    const { blobs } = this.#dependencies;
     using cleanup = new DisposableStack();
     const lock = cleanup.use(this.#locks.acquire(`${ctx.namespace} ${options.ref}`, options.ref));
     const plan = await this.#dependencies.database.write((sql) => this.#planIngest(sql, ctx, options));
@@ -154,7 +154,7 @@ export class MetadataContentStore implements ContentStore {
     const { backendRef } = plan;
     const source =
       plan.kind === 'open'
-        ? await local.writer({ ...options, ref: backendRef }, options.ref)
+        ? await blobs.writer({ ...options, ref: backendRef }, options.ref)
         : { digest: options.expected as Digest, sizeBytes: plan.sizeBytes };
     cleanup.move();
     return new NamespacedWriter(this.#dependencies, {
@@ -175,7 +175,7 @@ export class MetadataContentStore implements ContentStore {
     });
     this.#dependencies.changes.contentIsDirty = true;
     this.#dependencies.changes.deleted();
-    await this.#dependencies.local.abort(backendRef).catch(unlessNotFound);
+    await this.#dependencies.blobs.abort(backendRef).catch(unlessNotFound);
   }
 
   #planIngest(sql: Sql, ctx: NamespacedContext, { ref, expected }: WriterOptions): IngestPlan {
@@ -213,12 +213,12 @@ export class MetadataContentStore implements ContentStore {
     const ref = text(row, 'ref') as IngestRef;
     const expected = textOrUndefined(row, 'expected') as Digest | undefined;
     const startedAt = instant(row, 'started_at');
-    const status = await this.#dependencies.local
+    const status = await this.#dependencies.blobs
       .status(text(row, 'backend_ref') as IngestRef)
       .catch(unlessNotFound);
     if (status !== undefined) return { ...status, ref, expected };
     if (expected === undefined) return undefined;
-    const blob = await this.#dependencies.local.blob(expected).catch(unlessNotFound);
+    const blob = await this.#dependencies.blobs.blob(expected).catch(unlessNotFound);
     if (blob === undefined) return undefined;
     const { sizeBytes } = blob;
     return { ref, expected, offsetBytes: sizeBytes, totalBytes: sizeBytes, startedAt, updatedAt: startedAt };

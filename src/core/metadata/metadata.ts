@@ -1,15 +1,15 @@
 /**
- * The metadata store: every namespaced noun over one database, one content store and the snapshotters' back ends.
+ * The metadata store: every namespaced noun over one database, one blob store and the snapshotters' back ends.
  *
  *   database ─┬─ namespaces, images, containers, sandboxes, leases      records only
- *             ├─ content    ── LocalContentStore                        bytes
+ *             ├─ content    ── BlobStore                                bytes
  *             └─ snapshotter(name) ── Snapshotter                       directories
  *
  * The collector (core/gc) is made from the store and then given to it, because deletes with `sync` wait for a run.
  */
 import { invalidArgument } from '../../base/errors.ts';
 import { KeyedLock } from '../../base/keyed-lock.ts';
-import type { LocalContentStore } from '../content/local-store.ts';
+import type { BlobStore } from '../content/blob-store.ts';
 import type { EventPublisher } from '../events/event-exchange.ts';
 import type { Collectible } from '../gc/collectible.ts';
 import type { GarbageCollector } from '../gc/garbage-collector.ts';
@@ -28,7 +28,7 @@ import { Changes } from './store-base.ts';
 export interface MetadataDependencies {
   /** Made with `metadataMigrations`; owned by the caller. */
   readonly database: Database;
-  readonly contentStore: LocalContentStore;
+  readonly contentStore: BlobStore;
   /** Back ends by the name that clients ask for. */
   readonly snapshotters: ReadonlyMap<string, Snapshotter>;
   readonly events: EventPublisher;
@@ -43,7 +43,7 @@ export class MetadataStore {
   readonly content: MetadataContentStore;
   /** For the collector: what it works on. */
   readonly database: Database;
-  readonly contentStore: LocalContentStore;
+  readonly contentStore: BlobStore;
   readonly blobGate = new KeyedLock();
   readonly changes = new Changes();
   readonly events: EventPublisher;
@@ -65,7 +65,7 @@ export class MetadataStore {
     this.sandboxes = new MetadataSandboxStore(dependencies);
     this.leases = new MetadataLeaseManager(dependencies);
     this.content = new MetadataContentStore(
-      { ...dependencies, local: contentStore, blobGate: this.blobGate },
+      { ...dependencies, blobs: contentStore, blobGate: this.blobGate },
       { contentSharing },
     );
     const sequence = new Sequence(database, 'snapshots');

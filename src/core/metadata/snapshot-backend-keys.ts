@@ -1,11 +1,15 @@
 /**
  * What of a back end nobody lists, and its removal, leaf first. Keys that this process is busy with have no row yet
  * and are left alone; while a remote snapshot is being adopted (its key is known only afterwards) nothing is removed.
+ *
+ * A back end of another program may know namespaces itself (another containerd's): one that wants a namespace to list
+ * in is asked for each of ours. containerd gives up there, and such a back end fills up.
  */
-import type { Context } from '../../base/context.ts';
+import { type Context, withNamespace } from '../../base/context.ts';
 import { hasCode } from '../../base/errors.ts';
-import type { SnapshotKey } from '../../base/identifiers.ts';
-import type { Snapshotter } from '../snapshots/snapshotter.ts';
+import { type Namespace, parseNamespace, type SnapshotKey } from '../../base/identifiers.ts';
+import type { SnapshotInfo, Snapshotter } from '../snapshots/snapshotter.ts';
+import { text } from './columns.ts';
 import type { Database } from './database.ts';
 
 export class BackendKeys {
@@ -51,7 +55,7 @@ export class BackendKeys {
         left = true;
         continue;
       }
-      const removal = this.#backend.remove(ctx, key);
+      const removal = this.#backend.remove(inNamespaceOf(ctx, key), key);
       this.#removing = removal.catch(() => {});
       try {
         await removal;
@@ -61,17 +65,47 @@ export class BackendKeys {
         ctx.log.warn({ snapshotter: this.#backend.name, key, err: error }, 'cannot remove snapshot');
       }
     }
-    await this.#backend.cleanup(ctx).catch((error: unknown) => {
-      if (!hasCode(error, 'Unimplemented')) throw error;
-    });
+    await this.#cleanUp(ctx);
     return left;
+  }
+
+  async *#all(ctx: Context): AsyncGenerator<SnapshotInfo> {
+    try {
+      yield* this.#backend.list(ctx, []);
+    } catch (error) {
+      if (!this.#wantsNamespace(error)) throw error;
+      for (const namespace of this.#namespaces())
+        yield* this.#backend.list(withNamespace(ctx, namespace), []);
+    }
+  }
+
+  async #cleanUp(ctx: Context): Promise<void> {
+    try {
+      await this.#backend.cleanup(ctx);
+    } catch (error) {
+      if (hasCode(error, 'Unimplemented')) return;
+      if (!this.#wantsNamespace(error)) throw error;
+      for (const namespace of this.#namespaces())
+        await this.#backend.cleanup(withNamespace(ctx, namespace)).catch((failure: unknown) => {
+          if (!hasCode(failure, 'Unimplemented')) throw failure;
+        });
+    }
+  }
+
+  #wantsNamespace(error: unknown): boolean {
+    return this.#backend.isRemote === true && hasCode(error, 'FailedPrecondition');
+  }
+
+  #namespaces(): Namespace[] {
+    const rows = this.#database.read((sql) => sql.all('SELECT name FROM namespaces ORDER BY name'));
+    return rows.map((row) => text(row, 'name') as Namespace);
   }
 
   /** Children before their parents. */
   async #unlisted(ctx: Context): Promise<SnapshotKey[]> {
     const children = new Map<SnapshotKey, SnapshotKey[]>();
     const unlisted: SnapshotKey[] = [];
-    for await (const { key, parent } of this.#backend.list(ctx, [])) {
+    for await (const { key, parent } of this.#all(ctx)) {
       if (this.#isListed(key)) continue;
       unlisted.push(key);
       if (parent !== undefined) children.set(parent, [...(children.get(parent) ?? []), key]);
@@ -106,5 +140,14 @@ export class BackendKeys {
         ),
     );
     return listed !== undefined;
+  }
+}
+
+/** Keys of ours begin with the namespace that they were made in. */
+function inNamespaceOf(ctx: Context, key: SnapshotKey): Context {
+  try {
+    return withNamespace(ctx, parseNamespace(key.slice(0, Math.max(key.indexOf('/'), 0))));
+  } catch {
+    return ctx;
   }
 }

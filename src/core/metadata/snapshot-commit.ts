@@ -3,7 +3,7 @@
  * become), and whoever meets an intent that this process is not busy with finishes or drops it by what the back end
  * has. So there is never a row whose snapshot is gone.
  */
-import { type Context, type NamespacedContext, requireNamespace } from '../../base/context.ts';
+import { type Context, type NamespacedContext, requireNamespace, withNamespace } from '../../base/context.ts';
 import { alreadyExists, failedPrecondition, hasCode } from '../../base/errors.ts';
 import type { Namespace, SnapshotKey } from '../../base/identifiers.ts';
 import { KeyedLock } from '../../base/keyed-lock.ts';
@@ -87,7 +87,8 @@ export class SnapshotCommits {
     if (open().length === 0) return;
     using _alone = await this.#recovery.acquire(backend.name);
     for (const row of open()) {
-      const done = await backend.stat(ctx, text(row, 'intent_key') as SnapshotKey).then(
+      const within = withNamespace(ctx, text(row, 'namespace') as Namespace);
+      const done = await backend.stat(within, text(row, 'intent_key') as SnapshotKey).then(
         () => true,
         (error: unknown) => {
           if (!hasCode(error, 'NotFound')) throw error;

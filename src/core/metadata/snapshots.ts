@@ -42,6 +42,7 @@ import { leaveLeases, publishEvent } from './store-base.ts';
 export class MetadataSnapshotter implements Snapshotter {
   readonly name: string;
   readonly capabilities: readonly string[];
+  readonly isRemote: boolean;
   /** What this process is busy with in the back end: the collector leaves it alone. */
   readonly keys: BackendKeys;
   readonly #dependencies: SnapshotDependencies;
@@ -52,6 +53,7 @@ export class MetadataSnapshotter implements Snapshotter {
     this.#dependencies = dependencies;
     this.name = dependencies.backend.name;
     this.capabilities = dependencies.backend.capabilities;
+    this.isRemote = dependencies.backend.isRemote === true;
     this.keys = new BackendKeys(dependencies.database, dependencies.backend);
     const parts = { ...dependencies, keys: this.keys };
     this.#commits = new SnapshotCommits(parts);

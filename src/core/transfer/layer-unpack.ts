@@ -119,7 +119,12 @@ export class LayerUnpack {
   ): Promise<void> {
     const { report, differs } = this.#deps;
     report.extracting(descriptor, 0);
-    const all = { ...options, onProgress: (bytes: number): void => report.extracting(descriptor, bytes) };
+    const all = {
+      ...options,
+      // Our own snapshotters wait for the disk at the commit.
+      syncFileSystem: options.syncFileSystem === true || this.#snapshotter.isRemote === true,
+      onProgress: (bytes: number): void => report.extracting(descriptor, bytes),
+    };
     let applied: Descriptor | undefined;
     for (const differ of differs)
       try {

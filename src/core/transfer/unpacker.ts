@@ -47,7 +47,7 @@ export class Unpacker {
     const unpack = new LayerUnpack(this.#deps, { snapshotter });
     const missing = layers.slice(await this.#countExisting(ctx, unpack, snapshotter, layers));
     for (const { descriptor } of missing) source.ready(descriptor).catch(() => {});
-    if (canRebase(snapshotter) && this.#deps.differs[0]?.appliesEarly === true) {
+    if (canRebase(snapshotter) && this.#deps.differs.every(({ appliesEarly }) => appliesEarly === true)) {
       const { report } = this.#deps;
       await using sideBySide = new SideBySide(ctx, { unpack, snapshotter, source, report });
       await sideBySide.run(missing);

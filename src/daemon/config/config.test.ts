@@ -235,8 +235,6 @@ it('warns of what nothing reads, once and by name', () => {
   const config = load(
     `version = 4
 colour = 'red'
-[proxy_plugins.stargz]
-type = 'snapshot'
 [plugins.'io.containerd.gc.v1.scheduler']
 pause = 1
 [plugins.'io.containerd.none.v1.x']
@@ -245,7 +243,6 @@ a = 1`,
   config.tableOf(gc).number('pause_threshold', 0);
   assert.deepEqual(config.warnings(), [
     'unknown key colour is ignored',
-    'proxy_plugins is ignored: proxy plugins are not supported yet',
     "unknown key plugins.'io.containerd.gc.v1.scheduler'.pause is ignored",
     "plugins.'io.containerd.none.v1.x' is ignored: this build has no such plugin",
   ]);

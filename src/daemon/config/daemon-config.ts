@@ -8,6 +8,7 @@ import { namedDeadlines } from '../../core/runtime/calls/deadlines.ts';
 import { type Sharing, sharings } from '../../core/runtime/shims/shim-group.ts';
 import { type LoadedDocument, loadDocument } from './load.ts';
 import { currentVersion } from './migrate.ts';
+import { type ProxyPluginConfig, readProxyPlugins } from './proxy-plugins.ts';
 
 export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'panic'] as const;
 export type LogLevel = (typeof logLevels)[number];
@@ -37,6 +38,7 @@ export interface DaemonConfig {
   /** By containerd's name without its prefix: `shim.load`. */
   readonly timeoutsMs: ReadonlyMap<string, number>;
   readonly shimSharing: Sharing;
+  readonly proxyPlugins: readonly ProxyPluginConfig[];
 }
 
 const defaults = {
@@ -74,6 +76,7 @@ export class Configuration {
       ...readLog(table, commandLine.logLevel),
       timeoutsMs: this.#timeoutsMs,
       shimSharing: readSharing(table),
+      proxyPlugins: readProxyPlugins(table.table('proxy_plugins')),
     };
     if (this.daemon.rootDir === this.daemon.stateDir)
       throw invalidArgument(`root and state must be different folders, both are ${this.daemon.rootDir}`);
@@ -155,7 +158,6 @@ export class Configuration {
 
 /** Known to containerd and not yet to this build. */
 const unsupported: ReadonlyMap<string, string> = new Map([
-  ['proxy_plugins', 'KEY is ignored: proxy plugins are not supported yet'],
   ['stream_processors', 'KEY is ignored: stream processors are not supported yet'],
 ]);
 

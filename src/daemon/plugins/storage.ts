@@ -1,5 +1,7 @@
 /** Content, metadata, events, leases and garbage collection as plugins. */
 import path from 'node:path';
+import { failedPrecondition } from '../../base/errors.ts';
+import type { BlobStore } from '../../core/content/blob-store.ts';
 import { LocalContentStore } from '../../core/content/local-store.ts';
 import { Exchange } from '../../core/events/exchange.ts';
 import { Collector } from '../../core/gc/collector.ts';
@@ -9,12 +11,20 @@ import { MetadataStore } from '../../core/metadata/metadata.ts';
 import { metadataMigrations } from '../../core/metadata/schema.ts';
 import { noConfig } from '../../core/plugins/config-table.ts';
 import { pluginId } from '../../core/plugins/graph.ts';
-import type { ConfigTable, Plugin } from '../../core/plugins/plugin.ts';
+import type { ConfigTable, Plugin, PluginContext } from '../../core/plugins/plugin.ts';
 import { ExitJournal } from '../../core/runtime/loss/exit-journal.ts';
 import { TaskEventExchange } from '../../core/runtime/loss/task-events.ts';
 import { definePlugin } from './define-plugin.ts';
 import type { BuiltinDependencies } from './dependencies.ts';
-import { content, eventExchange, leaseManager, metadata, scheduler, snapshotterType } from './tokens.ts';
+import {
+  content,
+  contentType,
+  eventExchange,
+  leaseManager,
+  metadata,
+  scheduler,
+  snapshotterType,
+} from './tokens.ts';
 
 const contentPlugin = definePlugin({
   ...content,
@@ -36,6 +46,17 @@ const eventPlugin = definePlugin({
       journal: new ExitJournal(path.join(stateDir(), 'task-events')),
     }),
 });
+
+/** The one content plugin there is. Errors: NotFound (none works), FailedPrecondition (several). */
+function blobStoreOf({ get, all }: Pick<PluginContext<unknown>, 'get' | 'all'>): BlobStore {
+  const stores = all(contentType);
+  const [only, ...others] = stores.values();
+  if (others.length > 0)
+    throw failedPrecondition(
+      `multiple plugins registered for ${contentType.type} (${[...stores.keys()].join(', ')}): there can be one, so name the others in disabled_plugins, as ${pluginId(content)}`,
+    );
+  return only ?? get(content);
+}
 
 /** `bolt` by name only: the file is SQLite. */
 const metadataPlugin = definePlugin({
@@ -60,7 +81,7 @@ const metadataPlugin = definePlugin({
     meta.exports['path'] = file;
     const dependencies = {
       database,
-      contentStore: get(content),
+      contentStore: blobStoreOf({ get, all }),
       snapshotters: all(snapshotterType),
       events: get(eventExchange),
     };

@@ -2,8 +2,8 @@
 
 import type { StoreChecker } from '../../core/check/store-checker.ts';
 import type { ContainerStore } from '../../core/containers/container-store.ts';
+import type { BlobStore } from '../../core/content/blob-store.ts';
 import type { ContentStore } from '../../core/content/content-store.ts';
-import type { LocalContentStore } from '../../core/content/local-store.ts';
 import type { Differ } from '../../core/diff/differ.ts';
 import type { GarbageCollector } from '../../core/gc/garbage-collector.ts';
 import type { ImageStore } from '../../core/images/image-store.ts';
@@ -27,7 +27,8 @@ import type { Deprecations } from '../deprecations.ts';
 import type { ContainerMetrics } from '../metrics/container-metrics.ts';
 import type { CriImages } from './cri.ts';
 
-export const content: PluginToken<LocalContentStore> = { type: 'io.containerd.content.v1', id: 'content' };
+export const contentType: PluginTypeToken<BlobStore> = { type: 'io.containerd.content.v1' };
+export const content: PluginToken<BlobStore> = { ...contentType, id: 'content' };
 export const eventExchange: PluginToken<TaskEventExchange> = {
   type: 'io.containerd.event.v1',
   id: 'exchange',
