@@ -213,15 +213,6 @@ export const limits = {
   // cri
   /** Images, pods or containers in one message of a Stream call: what containerd puts there. */
   criStreamBatch: 5_000,
-  /** Before images of other clients are followed again, after that has failed. */
-  criFollowPauseMs: 1_000,
-  /** A CNI configuration file, and how many of them a directory may have. */
-  cniConfigBytes: 1024 * 1024,
-  cniConfigFiles: 1_000,
-
-  // cri
-  /** Images, pods or containers in one message of a Stream call: what containerd puts there. */
-  criStreamBatch: 5_000,
   /** Silence of a registry that ends a pull; containerd's default. */
   criPullProgressMs: 5 * 60_000,
   /** Before images of other clients are followed again, after that has failed. */
