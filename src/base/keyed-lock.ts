@@ -1,5 +1,7 @@
 /** Mutual exclusion by key within this process, fair, and cancellable while it waits. */
-import { checkSignal } from './context.ts';
+import { raceSignal } from './bounded-wait.ts';
+
+export { raceSignal } from './bounded-wait.ts';
 
 export class KeyedLock {
   readonly #tails = new Map<string, Promise<void>>();
@@ -39,24 +41,5 @@ export class KeyedLock {
         if (this.#tails.get(key) === promise) this.#tails.delete(key);
       },
     };
-  }
-}
-
-/** Waits for `promise` no longer than `signal` allows; the promise itself goes on. */
-export async function raceSignal<Value>(promise: Promise<Value>, signal: AbortSignal): Promise<Value> {
-  checkSignal(signal);
-  const { promise: aborted, reject } = Promise.withResolvers<never>();
-  const onAbort = (): void => {
-    try {
-      checkSignal(signal);
-    } catch (error) {
-      reject(error);
-    }
-  };
-  signal.addEventListener('abort', onAbort, { once: true });
-  try {
-    return await Promise.race([promise, aborted]);
-  } finally {
-    signal.removeEventListener('abort', onAbort);
   }
 }

@@ -9,6 +9,7 @@ import { constants, openSync } from 'node:fs';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
+import { raceTime } from '../base/bounded-wait.ts';
 import { wrap } from '../base/errors.ts';
 import type { ProcessIo } from '../core/runtime/task-manager.ts';
 import { pipeReader, pipeWriter } from '../wire/pipe.ts';
@@ -104,7 +105,9 @@ function openStreams(paths: ProcessIo, { remove }: { remove: () => Promise<void>
       stdin,
       stdout,
       stderr,
-      drained: async (timeoutMs) => await settledWithin(Promise.all(ends), timeoutMs),
+      drained: async (timeoutMs) => {
+        await raceTime(Promise.all(ends), timeoutMs);
+      },
       leave: close,
       [Symbol.asyncDispose]: async () => {
         close();
@@ -132,13 +135,3 @@ const ended = (socket: Readable): Promise<void> =>
     socket.once('close', () => resolve());
     socket.once('error', () => resolve());
   });
-
-async function settledWithin(promise: Promise<unknown>, timeoutMs: number): Promise<void> {
-  const { promise: late, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, timeoutMs);
-  try {
-    await Promise.race([promise, late]);
-  } finally {
-    clearTimeout(timer);
-  }
-}

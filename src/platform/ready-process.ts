@@ -3,8 +3,8 @@
  * has as descriptor 3, after it wrote there what went wrong, or nothing. So nobody has to ask it again and again.
  */
 import { closeSync } from 'node:fs';
+import { raceSignal } from '../base/bounded-wait.ts';
 import { hasCode, unavailable, wrap } from '../base/errors.ts';
-import { raceSignal } from '../base/keyed-lock.ts';
 import { joinCgroup } from './cgroups/join-cgroup.ts';
 import { makePipe } from './pipe.ts';
 import type { Platform, StdioTarget } from './platform.ts';

@@ -1,8 +1,9 @@
 /** Wire forms of what a transfer goes from and to, and its two side streams: progress out, credentials in. */
+
+import { raceSignal } from '../base/bounded-wait.ts';
 import type { NamespacedContext } from '../base/context.ts';
 import { checkSignal } from '../base/context.ts';
 import { type Deferred, deferred } from '../base/deferred.ts';
-import { raceSignal } from '../base/keyed-lock.ts';
 import { limits } from '../base/limits.ts';
 import { receiveBytes, sendBytes } from '../core/streaming/binary-stream.ts';
 import type { StreamManager, ValueStream } from '../core/streaming/stream-manager.ts';

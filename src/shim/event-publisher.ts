@@ -8,6 +8,7 @@
 import { setTimeout as after } from 'node:timers/promises';
 import type { DescMessage, MessageInitShape } from '@bufbuild/protobuf';
 import type { AnyValue } from '../base/any-value.ts';
+import { raceTime } from '../base/bounded-wait.ts';
 import { ContainerdError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import type { Logger } from '../base/logger.ts';
@@ -85,13 +86,7 @@ export class EventPublisher implements AsyncDisposable {
 
   /** Everything queued has gone out, or `timeoutMs` have gone by. */
   async flushed(timeoutMs: number): Promise<void> {
-    if (this.#sending === undefined) return;
-    const timer = new AbortController();
-    await Promise.race([
-      this.#sending,
-      after(timeoutMs, undefined, { signal: timer.signal }).catch(() => {}),
-    ]);
-    timer.abort();
+    if (this.#sending !== undefined) await raceTime(this.#sending, timeoutMs);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -3,10 +3,10 @@
  * each call, because one shim serves several; containerd 1.6 sends none and means the one that it started the shim with.
  */
 import { join } from 'node:path';
+import { raceSignal } from '../base/bounded-wait.ts';
 import type { Context } from '../base/context.ts';
 import { failedPrecondition, invalidArgument } from '../base/errors.ts';
 import { parseContainerId, parseExecId } from '../base/identifiers.ts';
-import { raceSignal } from '../base/keyed-lock.ts';
 import { readCgroupMetrics } from '../platform/cgroups/cgroup-metrics.ts';
 import { anyFromWire, anyToWire, jsonTypeUrls, packAny } from '../wire/any.ts';
 import { MetricsSchema as MetricsV1Schema } from '../wire/gen/containerd/cgroups/v1/metrics_pb.js';

@@ -1,6 +1,7 @@
 /** Async iteration bound to a signal, for both protocols. */
+
+import { raceSignal } from '../base/bounded-wait.ts';
 import { ContainerdError } from '../base/errors.ts';
-import { raceSignal } from '../base/keyed-lock.ts';
 
 /**
  * The items of `source` until `signal` fires: then it throws Canceled or DeadlineExceeded, also while the source is

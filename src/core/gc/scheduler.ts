@@ -6,9 +6,10 @@
  * were written, or somebody asks; who asks, and deletions past `deletionThreshold`, wait only for `scheduleDelayMs`. Unlike containerd no timer runs
  * while nothing has changed.
  */
+
+import { raceSignal } from '../../base/bounded-wait.ts';
 import { background, type Context } from '../../base/context.ts';
 import { type ContainerdError, canceled } from '../../base/errors.ts';
-import { raceSignal } from '../../base/keyed-lock.ts';
 import type { Logger } from '../../base/logger.ts';
 import type { CollectionSchedule, GarbageCollector, GcRun } from './garbage-collector.ts';
 

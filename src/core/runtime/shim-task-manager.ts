@@ -3,10 +3,11 @@
  * task-calls.ts, each story has a file: task-create.ts, task-delete.ts, task-load.ts, shim-loss.ts.
  */
 import type { AnyValue } from '../../base/any-value.ts';
+import { raceSignal } from '../../base/bounded-wait.ts';
 import { background, type Context, type NamespacedContext, withNamespace } from '../../base/context.ts';
 import { absent, hasCode, taken } from '../../base/errors.ts';
 import type { ContainerId, ExecId } from '../../base/identifiers.ts';
-import { KeyedLock, raceSignal } from '../../base/keyed-lock.ts';
+import { KeyedLock } from '../../base/keyed-lock.ts';
 import type { Logger } from '../../base/logger.ts';
 import { now } from '../../base/time.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';

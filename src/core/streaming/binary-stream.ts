@@ -9,8 +9,8 @@
  * a cut archive.
  */
 import type { AnyValue } from '../../base/any-value.ts';
+import { raceSignal } from '../../base/bounded-wait.ts';
 import { invalidArgument, unavailable } from '../../base/errors.ts';
-import { raceSignal } from '../../base/keyed-lock.ts';
 import { limits } from '../../base/limits.ts';
 import { packAny, typeNameOf, unpackAny } from '../../wire/any.ts';
 import { DataSchema, WindowUpdateSchema } from '../../wire/gen/containerd/types/transfer/streaming_pb.js';

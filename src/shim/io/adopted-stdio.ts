@@ -56,11 +56,11 @@ export class AdoptedStdio implements ProcessStdio {
   releaseChild(): void {}
 
   closeStdin(): void {
-    if (this.#stdinKeepFd !== undefined) this.#fds.close(this.#stdinKeepFd);
+    this.#fds.close(this.#stdinKeepFd);
   }
 
   ended(): void {
-    for (const fd of this.#late.splice(0)) this.#fds.close(fd);
+    this.#fds.closeEach(this.#late);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -16,8 +16,13 @@ export class Descriptors implements Disposable {
     return fd;
   }
 
-  close(fd: number): void {
-    if (this.#open.delete(fd)) closeSync(fd);
+  close(fd: number | undefined): void {
+    if (fd !== undefined && this.#open.delete(fd)) closeSync(fd);
+  }
+
+  /** Closes those of the list and empties it. */
+  closeEach(fds: number[]): void {
+    for (const fd of fds.splice(0)) this.close(fd);
   }
 
   [Symbol.dispose](): void {

@@ -4,7 +4,7 @@
  * after 12 s; containerd leaves out the moment, which cuts logs.
  */
 import { constants } from 'node:os';
-import { setTimeout as after } from 'node:timers/promises';
+import { raceTime } from '../../base/bounded-wait.ts';
 import { hasCode } from '../../base/errors.ts';
 import { limits } from '../../base/limits.ts';
 import type { SavedLogProgram } from '../../oci/shim-state.ts';
@@ -50,9 +50,7 @@ export class LogProgram {
   }
 
   async #isOverWithin(timeoutMs: number): Promise<boolean> {
-    const timer = new AbortController();
-    await Promise.race([this.#ended, after(timeoutMs, undefined, { signal: timer.signal }).catch(() => {})]);
-    timer.abort();
+    await raceTime(this.#ended, timeoutMs);
     return !isThere(this.#processes, this.saved);
   }
 

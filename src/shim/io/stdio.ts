@@ -160,16 +160,16 @@ class DirectStdio implements ProcessStdio {
   }
 
   releaseChild(): void {
-    for (const fd of this.#childOnly.splice(0)) this.#fds.close(fd);
+    this.#fds.closeEach(this.#childOnly);
     this.#logger?.releaseWriters();
   }
 
   closeStdin(): void {
-    if (this.#stdinKeepFd !== undefined) this.#fds.close(this.#stdinKeepFd);
+    this.#fds.close(this.#stdinKeepFd);
   }
 
   ended(): void {
-    for (const fd of this.#late.splice(0)) this.#fds.close(fd);
+    this.#fds.closeEach(this.#late);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -11,6 +11,7 @@ import { createWriteStream, writeSync } from 'node:fs';
 import { type Readable, Writable } from 'node:stream';
 import { setTimeout as after } from 'node:timers/promises';
 import { ReadStream } from 'node:tty';
+import { raceTime } from '../../base/bounded-wait.ts';
 import type { Logger } from '../../base/logger.ts';
 import { isErrno } from '../../platform/errno.ts';
 import type { Platform, TerminalSize } from '../../platform/platform.ts';
@@ -78,17 +79,12 @@ export class Terminal implements AsyncDisposable {
   }
 
   closeStdin(): void {
-    if (this.#inputKeepFd !== undefined) this.#fds.close(this.#inputKeepFd);
+    this.#fds.close(this.#inputKeepFd);
   }
 
   /** Everything written to the terminal has been passed on, or `timeoutMs` have gone by. */
   async drained(timeoutMs: number): Promise<void> {
-    const timer = new AbortController();
-    await Promise.race([
-      this.#relayed,
-      after(timeoutMs, undefined, { signal: timer.signal }).catch(() => {}),
-    ]);
-    timer.abort();
+    await raceTime(this.#relayed, timeoutMs);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

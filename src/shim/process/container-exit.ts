@@ -1,7 +1,7 @@
 /**
  * The end of processes, told in order: execs before init, each once, the terminal's last output before the exit.
  */
-import { setTimeout as after } from 'node:timers/promises';
+import { raceTime } from '../../base/bounded-wait.ts';
 import { OomWatch } from '../../platform/cgroups/oom-watch.ts';
 import type { ProcessExit } from '../../platform/platform.ts';
 import { TaskExitSchema, TaskOOMSchema } from '../../wire/gen/containerd/events/task_pb.js';
@@ -29,19 +29,8 @@ export async function holdExit(
   const { processes } = container.dependencies.platform;
   const isPinned = container.notes.pin(process.pid, container.pinOf(process));
   if (isPinned || processes.isAlive(process.pid)) return;
-  const exit = await within(goneMs, exited);
-  if (exit !== undefined) process.foresee(exit);
-}
-
-/** Undefined when the time is up before. */
-async function within<Value>(timeoutMs: number, promise: Promise<Value>): Promise<Value | undefined> {
-  const timer = new AbortController();
-  const timeUp = after(timeoutMs, undefined, { signal: timer.signal }).catch(() => undefined);
-  try {
-    return await Promise.race([promise, timeUp]);
-  } finally {
-    timer.abort();
-  }
+  const exit = await raceTime(exited, goneMs);
+  if (exit !== undefined) process.foresee(exit.value);
 }
 
 /** Follows init to its end. */
@@ -75,7 +64,7 @@ async function execsEnded(container: Container): Promise<void> {
   await Promise.all(execs.map((exec) => exec.starting));
   const running = execs.filter((exec) => exec.pid !== 0).map((exec) => exec.ended.promise);
   if (running.length === 0) return;
-  await within(execsMs, Promise.all(running));
+  await raceTime(Promise.all(running), execsMs);
 }
 
 /** Saved before it is published: a later shim repeats what the daemon did not take, with the same status and time. */

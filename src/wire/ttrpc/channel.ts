@@ -5,8 +5,8 @@
  * A connection that ends inside a frame, or fails, is closed like one that ends well: the peer is gone either way.
  */
 import type { Socket } from 'node:net';
+import { raceSignal } from '../../base/bounded-wait.ts';
 import { unavailable } from '../../base/errors.ts';
-import { raceSignal } from '../../base/keyed-lock.ts';
 import { encodeFrame, type Frame, FrameParser, type Parsed } from './frame.ts';
 
 export const connectionLost = (): Error => unavailable('ttrpc: closed');

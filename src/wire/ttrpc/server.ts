@@ -5,6 +5,7 @@
  * has no cancel: a call's signal fires when its deadline passes, the connection is lost or the server is shut down.
  */
 import type { Socket } from 'node:net';
+import { raceTime } from '../../base/bounded-wait.ts';
 import { permissionDenied, unavailable } from '../../base/errors.ts';
 import { limits } from '../../base/limits.ts';
 import type { Logger } from '../../base/logger.ts';
@@ -90,16 +91,10 @@ export class TtrpcServer implements AsyncDisposable {
   async shutdown(graceMs: number): Promise<void> {
     this.#stopping = true;
     const connections = [...this.#connections];
-    const { promise: graceOver, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, graceMs);
     const idle = Promise.all(connections.map((connection) => connection.endWhenIdle()));
-    await Promise.race([idle, graceOver]);
-    clearTimeout(timer);
+    await raceTime(idle, graceMs);
     for (const connection of connections) connection.abort(unavailable('the server is shutting down'));
-    const { promise: abandoned, resolve: abandon } = Promise.withResolvers<void>();
-    const last = setTimeout(abandon, limits.grpcAbandonMs);
-    await Promise.race([idle, abandoned]);
-    clearTimeout(last);
+    await raceTime(idle, limits.grpcAbandonMs);
     for (const connection of connections) connection.destroy();
     await Promise.all(connections.map((connection) => connection.closed));
   }

@@ -5,7 +5,7 @@
  *
  * No step harms a container that nobody asked to end. The steps of one call end with its answer.
  */
-import { setTimeout as after } from 'node:timers/promises';
+import { raceTime } from '../../../base/bounded-wait.ts';
 import { background, withNamespace } from '../../../base/context.ts';
 import { ContainerdError, deadlineExceeded } from '../../../base/errors.ts';
 import type { Logger } from '../../../base/logger.ts';
@@ -53,7 +53,7 @@ export class Escalation {
       () => {},
       () => {},
     );
-    if (!(await settlesWithin(settled, call.deadlineMs))) await this.#climb(escalated, settled);
+    if ((await raceTime(settled, call.deadlineMs)) === undefined) await this.#climb(escalated, settled);
     if (this.#dependencies.calls.isRunning(call)) {
       answer.catch(() => {});
       throw gaveUp(call);
@@ -86,12 +86,12 @@ export class Escalation {
     const situation: Situation = { ...escalated, connection, answers, platform };
     for (const step of stepsFor(situation)) {
       // It may have come while the last step was logged.
-      if (await settlesWithin(settled, 0)) return;
+      if ((await raceTime(settled, 0)) !== undefined) return;
       const found = await attempt(step, situation);
       if (found === undefined) continue;
       await this.#take(escalated, step.name, found);
       const waitMs = step.wait === undefined ? 0 : this.#dependencies.deadlines.ms(step.wait);
-      if (await settlesWithin(settled, Math.max(waitMs, stepMs))) return;
+      if ((await raceTime(settled, Math.max(waitMs, stepMs))) !== undefined) return;
     }
     await this.#take(escalated, 'gave-up', `no answer after ${call.ageMs} ms`);
   }
@@ -144,14 +144,6 @@ async function attempt(step: Step, situation: Situation): Promise<string | undef
   } catch (error) {
     return `failed: ${ContainerdError.from(error).message}`;
   }
-}
-
-async function settlesWithin(settled: Promise<void>, ms: number): Promise<boolean> {
-  const timer = new AbortController();
-  const late = after(ms, 'late', { signal: timer.signal }).catch(() => 'late');
-  const first = await Promise.race([settled, late]);
-  timer.abort();
-  return first !== 'late';
 }
 
 const gaveUp = ({ call, target, ageMs, step, reason }: OutstandingCall): ContainerdError =>

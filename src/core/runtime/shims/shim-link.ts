@@ -3,9 +3,9 @@
  * again, to a new process that has taken over the containers. A foreign shim has one connection and no second life.
  */
 import { backoffMs, pause } from '../../../base/backoff.ts';
+import { raceSignal } from '../../../base/bounded-wait.ts';
 import { never } from '../../../base/context.ts';
 import { hasCode, unavailable, wrap } from '../../../base/errors.ts';
-import { raceSignal } from '../../../base/keyed-lock.ts';
 import { limits } from '../../../base/limits.ts';
 import type { Logger } from '../../../base/logger.ts';
 import type { ProcessOperations } from '../../../platform/platform.ts';

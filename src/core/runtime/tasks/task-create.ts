@@ -1,7 +1,8 @@
 /** The story of a task's creation; see docs/walks/start.md. */
+
+import { raceSignal } from '../../../base/bounded-wait.ts';
 import { checkSignal, type NamespacedContext, never, withSignal } from '../../../base/context.ts';
 import { ContainerdError, failedPrecondition, wrap } from '../../../base/errors.ts';
-import { raceSignal } from '../../../base/keyed-lock.ts';
 import { limits } from '../../../base/limits.ts';
 import { anyToWire } from '../../../wire/any.ts';
 import type { ContainerStore } from '../../containers/container-store.ts';

@@ -1,9 +1,10 @@
 /** One task: its bundle, the way to its shim, and those who wait for its processes. */
+
+import { raceSignal } from '../../../base/bounded-wait.ts';
 import { type NamespacedContext, never } from '../../../base/context.ts';
 import { deferred } from '../../../base/deferred.ts';
 import { hasCode } from '../../../base/errors.ts';
 import type { ExecId } from '../../../base/identifiers.ts';
-import { raceSignal } from '../../../base/keyed-lock.ts';
 import type { ProcessOperations } from '../../../platform/platform.ts';
 import { identify, type ProcessIdentity } from '../../../platform/process-identity.ts';
 import { instantOf } from '../../../wire/timestamps.ts';
