@@ -16,3 +16,12 @@ test('diff: the first differ that takes it', async () => {
   await rejectsWith(diff.apply({}, inside), 'InvalidArgument');
   await rejectsWith(diff.diff({}), 'FailedPrecondition');
 });
+
+test('diff: payloads reach the differ, by the processor that they are for', async () => {
+  await using services = await ServiceFixture.make();
+  const diff = services.connection.client(Diff);
+  const layer = { digest: hello, size: 5n, mediaType: 'x/y' };
+  const payloads = { decoder: { typeUrl: 'some.Type', value: Buffer.from('key') } };
+  const { applied } = await diff.apply({ diff: layer, payloads }, inside);
+  assert.deepEqual(applied?.annotations, { decoder: 'some.Type key' });
+});

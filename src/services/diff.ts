@@ -1,10 +1,11 @@
 /** containerd.services.diff.v1: the first differ that does not answer Unimplemented does it. */
+import type { AnyValue } from '../base/any-value.ts';
 import { type NamespacedContext, requireNamespace } from '../base/context.ts';
 import { hasCode, unimplemented } from '../base/errors.ts';
 import type { Differ } from '../core/diff/differ.ts';
 import type { Descriptor } from '../oci/descriptor.ts';
 import { descriptorFromWire, descriptorToWire, mountFromWire } from '../wire/convert.ts';
-import { Diff } from '../wire/gen/containerd/services/diff/v1/diff_pb.js';
+import { type ApplyRequest, Diff } from '../wire/gen/containerd/services/diff/v1/diff_pb.js';
 import { type ServedService, serve } from '../wire/service.ts';
 import { instantOf } from '../wire/timestamps.ts';
 import { required } from './convert.ts';
@@ -41,7 +42,7 @@ export function diffService(
     apply: async (context, request) => {
       const layer = descriptorFromWire(required(request.diff, 'diff descriptor'));
       const mounts = request.mounts.map(mountFromWire);
-      const options = { syncFileSystem: syncFileSystem || request.syncFs };
+      const options = { syncFileSystem: syncFileSystem || request.syncFs, payloads: payloadsOf(request) };
       const applied = await first(requireNamespace(context), (ctx, differ) =>
         differ.apply(ctx, layer, mounts, options),
       );
@@ -64,3 +65,6 @@ export function diffService(
     },
   });
 }
+
+const payloadsOf = ({ payloads }: ApplyRequest): Map<string, AnyValue> =>
+  new Map(Object.entries(payloads).map(([id, { typeUrl, value }]) => [id, { typeUrl, value }]));

@@ -53,7 +53,17 @@ const refusing: Differ = {
   },
 };
 const answering: Differ = {
-  apply: async (_ctx, layer) => ({ ...layer, mediaType: 'application/vnd.oci.image.layer.v1.tar' }),
+  apply: async (_ctx, layer, _mounts, { payloads }) => ({
+    ...layer,
+    mediaType: 'application/vnd.oci.image.layer.v1.tar',
+    // So that a test sees what came in.
+    annotations: Object.fromEntries(
+      Array.from(payloads ?? [], ([id, { typeUrl, value }]) => [
+        id,
+        `${typeUrl} ${Buffer.from(value).toString()}`,
+      ]),
+    ),
+  }),
   compare: async (_ctx, _lower, _upper, options) => ({
     mediaType: options.mediaType ?? 'default',
     digest: hello,

@@ -5,6 +5,7 @@ import type { Instant } from '../../base/time.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
 import type { Mount } from '../../platform/mount.ts';
 import type { LayerFeed } from './layer-feed.ts';
+import type { ProcessorPayloads } from './processor-chain.ts';
 
 export interface ApplyOptions {
   /** syncfs the tree before answering. */
@@ -20,6 +21,8 @@ export interface ApplyOptions {
    * uppermost first, once they are complete. Asked only when the layer has to do with them.
    */
   readonly lowers?: () => Promise<readonly string[]>;
+  /** What stream processors are given beside the layer, by their ids. */
+  readonly payloads?: ProcessorPayloads;
 }
 
 export interface CompareOptions {
@@ -35,10 +38,12 @@ export interface CompareOptions {
 export interface Differ {
   /** A layer may be applied while its blob, or the layers below, are still on their way. */
   readonly appliesEarly?: boolean;
+  /** Of a differ that `appliesEarly`: it takes this layer from the store only, never from a feed. */
+  needsStoredBlob?(layer: Descriptor): boolean;
   /**
    * Applies the layer `layer` of the content store onto `mounts`. Returns the descriptor of the uncompressed tar:
    * its digest is the diffID. Errors: NotFound (blob), Unimplemented (media type), InvalidArgument (malformed or
-   * escaping layer).
+   * escaping layer), Unknown (a stream processor that fails).
    */
   apply(
     ctx: NamespacedContext,

@@ -204,7 +204,7 @@ const damaged = (digest: Digest): ContainerdError =>
   dataLoss(`blob ${digest} is damaged on disk: remove it and pull it again`);
 
 /** Errors: DataLoss when the bytes are not those of the digest. */
-async function* verifying(
+export async function* verifying(
   chunks: AsyncIterable<Uint8Array>,
   digest: Digest,
 ): AsyncGenerator<Uint8Array, void> {

@@ -3,10 +3,10 @@
  * content store.
  *
  * What is read from the store is checked against its digest while it is unpacked: a blob that rotted on disk must
- * not become a snapshot.
+ * not become a snapshot. That goes for what stream processors are given too.
  */
 import type { NamespacedContext } from '../../base/context.ts';
-import { wrap } from '../../base/errors.ts';
+import { failedPrecondition, internal, wrap } from '../../base/errors.ts';
 import type { Logger } from '../../base/logger.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
 import type { Mount } from '../../platform/mount.ts';
@@ -15,28 +15,36 @@ import { withTempMount } from '../../platform/temp-mount.ts';
 import type { ContentReader, ContentStore } from '../content/content-store.ts';
 import { writeLayerBlob } from './compare.ts';
 import type { ApplyOptions, CompareOptions, Differ } from './differ.ts';
-import { LayerApplier, type LayerSource } from './layer-applier.ts';
+import { LayerApplier, type LayerSource, verifying } from './layer-applier.ts';
 import { wholeFeed } from './layer-feed.ts';
-import { layerCompression, ociLayer } from './layer-media-type.ts';
+import { type Compression, isLayerMediaType, layerCompression, ociLayer } from './layer-media-type.ts';
+import { processed } from './processor-chain.ts';
+import { type Processing, processingOf, type StreamProcessor } from './stream-processor.ts';
 
 export interface WalkingDifferOptions {
   /** Directory for temporary mounts; made when absent. */
   readonly tempRoot: string;
+  /** In the order of the configuration. */
+  readonly streamProcessors?: readonly StreamProcessor[];
 }
 
 export class WalkingDiffer implements Differ, AsyncDisposable {
   readonly #content: ContentStore;
   readonly #platform: Platform;
+  readonly #log: Logger;
   readonly #tempRoot: string;
+  readonly #streamProcessors: readonly StreamProcessor[];
   readonly #applier: LayerApplier;
 
   constructor(
     { content, platform, log }: { content: ContentStore; platform: Platform; log: Logger },
-    { tempRoot }: WalkingDifferOptions,
+    { tempRoot, streamProcessors = [] }: WalkingDifferOptions,
   ) {
     this.#content = content;
     this.#platform = platform;
+    this.#log = log;
     this.#tempRoot = tempRoot;
+    this.#streamProcessors = streamProcessors;
     this.#applier = new LayerApplier({ platform, log }, { tempRoot });
     const byStreams = 'node streams';
     const engines = {
@@ -50,6 +58,10 @@ export class WalkingDiffer implements Differ, AsyncDisposable {
     return this.#applier.takesFiles;
   }
 
+  needsStoredBlob({ mediaType }: Descriptor): boolean {
+    return processingOf(this.#streamProcessors, mediaType).steps.length > 0;
+  }
+
   /** Ends the spare worker. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#applier[Symbol.asyncDispose]();
@@ -61,12 +73,16 @@ export class WalkingDiffer implements Differ, AsyncDisposable {
     mounts: readonly Mount[],
     options: ApplyOptions,
   ): Promise<Descriptor> {
-    const compression = layerCompression(layer.mediaType);
+    const processing = processingOf(this.#streamProcessors, layer.mediaType);
+    const compression = compressionAfter(processing);
     const { feed } = options;
+    if (feed !== undefined && processing.steps.length > 0)
+      throw internal(`layer ${layer.digest} goes through stream processors, which need it whole`);
     await using reader = feed === undefined ? await this.#content.open(ctx, layer.digest) : undefined;
     const source = {
-      ...(feed === undefined ? this.#bytesOf(reader!) : { feed }),
-      digest: layer.digest,
+      ...(reader === undefined
+        ? { feed: feed!, digest: layer.digest }
+        : this.#sourceOf(layer, reader, processing, options)),
       ...(compression && { compression }),
     };
     try {
@@ -78,6 +94,22 @@ export class WalkingDiffer implements Differ, AsyncDisposable {
     } catch (error) {
       throw wrap(`apply layer ${layer.digest}`, error);
     }
+  }
+
+  #sourceOf(
+    { digest }: Descriptor,
+    reader: ContentReader,
+    { steps }: Processing,
+    { payloads }: ApplyOptions,
+  ): LayerSource {
+    if (steps.length === 0) return { ...this.#bytesOf(reader), digest };
+    const { files, processes } = this.#platform;
+    const dependencies = { files, processes, log: this.#log };
+    // What comes out has no digest that we know: what goes in is checked.
+    return {
+      open: (signal) =>
+        processed(dependencies, verifying(reader.stream({ signal }), digest), { steps, payloads, signal }),
+    };
   }
 
   #bytesOf(reader: ContentReader): LayerSource {
@@ -110,6 +142,15 @@ export class WalkingDiffer implements Differ, AsyncDisposable {
       ),
     );
   }
+}
+
+/** Errors: Unimplemented for what is no layer, FailedPrecondition when a stream processor makes what is none. */
+function compressionAfter({ steps, mediaType }: Processing): Compression | undefined {
+  const last = steps.at(-1)?.processor;
+  if (last === undefined || isLayerMediaType(mediaType)) return layerCompression(mediaType);
+  throw failedPrecondition(
+    `stream processor ${last.id} returns ${JSON.stringify(mediaType)}, which is no layer that can be read, and no other processor accepts it`,
+  );
 }
 
 /** Comparing writes nothing, and a bind mount of a live snapshot must not be an invitation to. */

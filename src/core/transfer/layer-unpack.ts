@@ -110,6 +110,11 @@ export class LayerUnpack {
     }
   }
 
+  /** Whether the layer can be applied while its blob comes: not what stream processors take from the store. */
+  canFollow({ descriptor }: Layer): boolean {
+    return this.#deps.differs[0]?.needsStoredBlob?.(descriptor) !== true;
+  }
+
   /** Errors: FailedPrecondition (wrong diffID), Unimplemented (no differ can), those of the differ. */
   async apply(
     ctx: NamespacedContext,

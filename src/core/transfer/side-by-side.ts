@@ -125,7 +125,7 @@ export class SideBySide implements AsyncDisposable {
   async #apply(running: Running, onStarted: () => void): Promise<void> {
     const { source, unpack } = this.#deps;
     const { layer } = running;
-    const feed = await source.feed?.(layer.descriptor);
+    const feed = unpack.canFollow(layer) ? await source.feed?.(layer.descriptor) : undefined;
     await using hold = feed?.hold();
     const isFollowed = feed !== undefined && hold !== undefined;
     if (isFollowed && (await this.#follow(running, feed, onStarted))) return;

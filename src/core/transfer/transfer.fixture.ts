@@ -17,6 +17,7 @@ import { selectPlatform } from '../../platform/select.ts';
 import { TestRegistry, type TestRegistryOptions } from '../../testing/registry/test-registry.ts';
 import { LocalContentStore } from '../content/local-store.ts';
 import type { ApplyOptions, CompareOptions, Differ } from '../diff/differ.ts';
+import type { StreamProcessor } from '../diff/stream-processor.ts';
 import { WalkingDiffer } from '../diff/walking-differ.ts';
 import { Exchange } from '../events/exchange.ts';
 import { Collector } from '../gc/collector.ts';
@@ -54,6 +55,10 @@ class WatchedDiffer implements Differ {
     this.appliesEarly = !isSequential && differ.appliesEarly === true;
   }
 
+  needsStoredBlob(layer: Descriptor): boolean {
+    return this.#differ.needsStoredBlob?.(layer) === true;
+  }
+
   apply(ctx: NamespacedContext, layer: Descriptor, mounts: readonly Mount[], options: ApplyOptions) {
     this.applied.push(layer.digest);
     return this.#differ.apply(ctx, layer, mounts, options);
@@ -78,6 +83,7 @@ export interface FixtureOptions extends TestRegistryOptions {
   /** One after the other in any case. */
   readonly isSequential?: boolean;
   readonly verifiers?: ImageVerifiers;
+  readonly streamProcessors?: readonly StreamProcessor[];
 }
 
 export class TransferFixture implements AsyncDisposable {
@@ -96,7 +102,12 @@ export class TransferFixture implements AsyncDisposable {
   private constructor(
     remote: TestRegistry,
     platform: OsPlatform,
-    { snapshotter = 'native', isSequential = false, verifiers = new Map() }: FixtureOptions,
+    {
+      snapshotter = 'native',
+      isSequential = false,
+      verifiers = new Map(),
+      streamProcessors = [],
+    }: FixtureOptions,
     cleanup: AsyncDisposableStack,
   ) {
     this.#cleanup = cleanup;
@@ -124,7 +135,7 @@ export class TransferFixture implements AsyncDisposable {
     const { content, images, leases } = this.store;
     const walking = new WalkingDiffer(
       { content, platform, log: silentLogger },
-      { tempRoot: join(directory, 'mounts') },
+      { tempRoot: join(directory, 'mounts'), streamProcessors },
     );
     cleanup.use(walking);
     this.differ = new WatchedDiffer(walking, { isSequential });

@@ -1,6 +1,7 @@
 /** The settings of the daemon itself, out of the merged document and the command line. Plugins read their own. */
 import path from 'node:path';
 import { invalidArgument } from '../../base/errors.ts';
+import type { StreamProcessor } from '../../core/diff/stream-processor.ts';
 import { defaultsTable, type TomlConfigTable, type TomlRecord } from '../../core/plugins/config-table.ts';
 import { pluginId } from '../../core/plugins/graph.ts';
 import type { ConfigTable, Plugin } from '../../core/plugins/plugin.ts';
@@ -9,6 +10,7 @@ import { type Sharing, sharings } from '../../core/runtime/shims/shim-group.ts';
 import { type LoadedDocument, loadDocument } from './load.ts';
 import { currentVersion } from './migrate.ts';
 import { type ProxyPluginConfig, readProxyPlugins } from './proxy-plugins.ts';
+import { readStreamProcessors } from './stream-processors.ts';
 
 export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'panic'] as const;
 export type LogLevel = (typeof logLevels)[number];
@@ -39,6 +41,7 @@ export interface DaemonConfig {
   readonly timeoutsMs: ReadonlyMap<string, number>;
   readonly shimSharing: Sharing;
   readonly proxyPlugins: readonly ProxyPluginConfig[];
+  readonly streamProcessors: readonly StreamProcessor[];
 }
 
 const defaults = {
@@ -76,6 +79,7 @@ export class Configuration {
       ...readLog(table, commandLine.logLevel),
       timeoutsMs: this.#timeoutsMs,
       shimSharing: readSharing(table),
+      streamProcessors: readStreamProcessors(table.table('stream_processors')),
       proxyPlugins: readProxyPlugins(table.table('proxy_plugins')),
     };
     if (this.daemon.rootDir === this.daemon.stateDir)
@@ -128,9 +132,7 @@ export class Configuration {
     const warnings: string[] = [];
     for (const key of table.unreadKeys()) {
       if (key.startsWith('plugins.')) continue;
-      warnings.push(
-        unsupported.get(key.split('.')[0] ?? key)?.replace('KEY', key) ?? `unknown key ${key} is ignored`,
-      );
+      warnings.push(`unknown key ${key} is ignored`);
     }
     for (const section of this.#plugins.keys()) {
       const known = this.#known.get(section);
@@ -155,11 +157,6 @@ export class Configuration {
     return { ...document, version: currentVersion, imports: [], plugins };
   }
 }
-
-/** Known to containerd and not yet to this build. */
-const unsupported: ReadonlyMap<string, string> = new Map([
-  ['stream_processors', 'KEY is ignored: stream processors are not supported yet'],
-]);
 
 /** An absent file: what `config default` prints from. */
 export const noDocument = (): LoadedDocument => ({

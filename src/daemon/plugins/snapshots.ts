@@ -32,7 +32,7 @@ function readSnapshotter(table: ConfigTable): SnapshotterConfig {
   };
 }
 
-export function snapshots({ platform, leaveAsFound = false }: BuiltinDependencies): Plugin[] {
+export function snapshots({ platform, configuration, leaveAsFound = false }: BuiltinDependencies): Plugin[] {
   const snapshotter = (
     id: string,
     Implementation: typeof OverlayfsSnapshotter | typeof NativeSnapshotter,
@@ -68,7 +68,9 @@ export function snapshots({ platform, leaveAsFound = false }: BuiltinDependencie
       const { content } = get(metadata);
       for (const folder of leaveAsFound ? [] : releaseLeftMounts(platform, stateDir()))
         ctx.log.info({ folder }, 'took away a temporary mount of a daemon that was killed');
-      const differ = new WalkingDiffer({ content, platform, log: ctx.log }, { tempRoot: stateDir() });
+      const { streamProcessors } = configuration.daemon;
+      const options = { tempRoot: stateDir(), streamProcessors };
+      const differ = new WalkingDiffer({ content, platform, log: ctx.log }, options);
       onStop(differ);
       meta.platforms.push(hostPlatform());
       return differ;
