@@ -221,6 +221,14 @@ export const limits = {
   cniConfigBytes: 1024 * 1024,
   cniConfigFiles: 1_000,
 
+  // restart policies
+  /** Containers that are brought to the state of their label at once… */
+  restartsAtOnce: 4,
+  /** …and what one may take: a stop that has to escalate, a mount, a create, a start. */
+  restartMs: 120_000,
+  /** A container younger than this that has no task is left to its client. */
+  restartGraceMs: 10_000,
+
   // daemon: what it tells of itself
   /** Containers in one scrape of the metrics: about 60 lines each. */
   metricsTasks: 2_000,

@@ -11,6 +11,7 @@ import { mounts } from './plugins/mounts.ts';
 import { observability } from './plugins/observability.ts';
 import { opt } from './plugins/opt.ts';
 import { proxies } from './plugins/proxies.ts';
+import { restart } from './plugins/restart.ts';
 import { runtime } from './plugins/runtime.ts';
 import { servers } from './plugins/servers.ts';
 import { services } from './plugins/services.ts';
@@ -24,6 +25,7 @@ export const builtins = (dependencies: BuiltinDependencies): Plugin[] => [
   ...snapshots(dependencies),
   ...proxies(dependencies),
   ...runtime(dependencies),
+  ...restart(dependencies),
   ...transfer(dependencies),
   ...mounts(dependencies),
   ...gc(dependencies),
