@@ -1,5 +1,5 @@
-/** Every event of a daemon from the moment that `start` resolves, across no restart: a stream ends with its daemon. */
-import { connect, type EventEnvelope } from '../../src/client/index.ts';
+/** Events of a daemon from the moment that `start` resolves, across no restart: a stream ends with its daemon. */
+import { connect, type EventEnvelope, type GantryClient, hasCode } from '../../src/client/index.ts';
 import { until } from '../../src/testing/until.ts';
 import type { Daemon } from './daemon.ts';
 
@@ -12,30 +12,34 @@ export interface Exit {
 
 export class EventRecorder implements AsyncDisposable {
   readonly events: EventEnvelope[] = [];
+  readonly #client: GantryClient;
   readonly #stop = new AbortController();
-  #reading: Promise<void> = Promise.resolve();
+  readonly #reading: Promise<void>;
+  #failure: unknown;
 
-  static async start(daemon: Daemon): Promise<EventRecorder> {
-    const recorder = new EventRecorder();
-    const client = connect({ address: daemon.address });
-    const read = async (): Promise<void> => {
-      try {
-        for await (const event of client.events.subscribe([], { signal: recorder.#stop.signal }))
-          recorder.events.push(event);
-      } catch {
-        // Ended by us, or with the daemon.
-      } finally {
-        await client[Symbol.asyncDispose]();
-      }
-    };
-    recorder.#reading = read();
-    const hello = connect({ address: daemon.address });
+  private constructor(client: GantryClient, filters: readonly string[]) {
+    this.#client = client;
+    this.#reading = this.#read(filters);
+  }
+
+  /** Hears one namespace, or all of them. */
+  static async start(
+    { address }: Pick<Daemon, 'address'>,
+    { namespace }: { namespace?: string } = {},
+  ): Promise<EventRecorder> {
+    const client = connect({ address, ...(namespace !== undefined && { namespace }) });
+    const filters = namespace === undefined ? [] : [`namespace==${namespace}`];
+    const recorder = new EventRecorder(client, filters);
     await until('events are heard', async () => {
-      await hello.events.publish('/test/hello', { typeUrl: 'test', value: new Uint8Array() });
+      await client.events.publish('/test/hello', { typeUrl: 'test', value: new Uint8Array() });
       return recorder.events.length > 0;
     });
-    await hello[Symbol.asyncDispose]();
     return recorder;
+  }
+
+  /** Of one container's task, in their order. */
+  of(containerId: string): EventEnvelope[] {
+    return this.events.filter(({ fields }) => fields?.['containerId'] === containerId);
   }
 
   /** In the order in which they were told. */
@@ -64,6 +68,18 @@ export class EventRecorder implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort();
     await this.#reading;
+    await this.#client[Symbol.asyncDispose]();
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  /** Until we end it, or the daemon ends. */
+  async #read(filters: readonly string[]): Promise<void> {
+    try {
+      for await (const event of this.#client.events.subscribe(filters, { signal: this.#stop.signal }))
+        this.events.push(event);
+    } catch (error) {
+      if (!hasCode(error, 'Canceled') && !hasCode(error, 'Unavailable')) this.#failure = error;
+    }
   }
 
   #fieldsOf(topic: string): Readonly<Record<string, unknown>>[] {

@@ -6,14 +6,7 @@ import { randomBytes } from 'node:crypto';
 import { readdir, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { MessageInitShape } from '@bufbuild/protobuf';
-import {
-  connect,
-  type EventEnvelope,
-  type GantryClient,
-  hasCode,
-  type Mount,
-} from '../../src/client/index.ts';
-import { until } from '../../src/testing/until.ts';
+import { connect, type GantryClient, hasCode, type Mount } from '../../src/client/index.ts';
 import {
   type CreateTaskRequestSchema,
   Tasks,
@@ -22,6 +15,7 @@ import { connectGrpc } from '../../src/wire/grpc/client.ts';
 import type { Client } from '../../src/wire/service.ts';
 import type { Ctr } from './ctr.ts';
 import type { Daemon } from './daemon.ts';
+import { EventRecorder } from './event-recorder.ts';
 
 const SIGKILL = 9;
 /** Of shims that a real containerd starts. */
@@ -36,11 +30,6 @@ export type TaskRequest = Omit<
 export interface RunOptions extends TaskRequest {
   /** Flags of `ctr containers create`. */
   readonly flags?: readonly string[];
-}
-
-export interface Listener extends AsyncDisposable {
-  /** Events of one container's task, in their order. */
-  of(containerId: string): EventEnvelope[];
 }
 
 export class TaskLab implements AsyncDisposable {
@@ -125,28 +114,8 @@ export class TaskLab implements AsyncDisposable {
   }
 
   /** Hears every event of the namespace from now on. */
-  async listen(): Promise<Listener> {
-    const stop = new AbortController();
-    const heard: EventEnvelope[] = [];
-    const filters = [`namespace==${this.namespace}`];
-    const listening = (async () => {
-      for await (const event of this.client.events.subscribe(filters, { signal: stop.signal }))
-        heard.push(event);
-    })().catch((error: unknown) => {
-      if (!hasCode(error, 'Canceled')) throw error;
-    });
-    const marker = '/lab/listening';
-    await until('the subscription is live', async () => {
-      await this.client.events.publish(marker, { typeUrl: 'marker', value: new Uint8Array() });
-      return heard.length > 0;
-    });
-    return {
-      of: (containerId) => heard.filter(({ fields }) => fields?.['containerId'] === containerId),
-      [Symbol.asyncDispose]: async () => {
-        stop.abort();
-        await listening;
-      },
-    };
+  listen(): Promise<EventRecorder> {
+    return EventRecorder.start(this.#daemon, { namespace: this.namespace });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
