@@ -1,5 +1,4 @@
 /** Wire forms of what a transfer goes from and to, and its two side streams: progress out, credentials in. */
-
 import { raceSignal } from '../base/bounded-wait.ts';
 import type { NamespacedContext } from '../base/context.ts';
 import { checkSignal } from '../base/context.ts';

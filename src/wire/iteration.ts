@@ -1,5 +1,4 @@
 /** Async iteration bound to a signal, for both protocols. */
-
 import { raceSignal } from '../base/bounded-wait.ts';
 import { ContainerdError } from '../base/errors.ts';
 

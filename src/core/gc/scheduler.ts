@@ -6,7 +6,6 @@
  * were written, or somebody asks; who asks, and deletions past `deletionThreshold`, wait only for `scheduleDelayMs`. Unlike containerd no timer runs
  * while nothing has changed.
  */
-
 import { raceSignal } from '../../base/bounded-wait.ts';
 import { background, type Context } from '../../base/context.ts';
 import { type ContainerdError, canceled } from '../../base/errors.ts';

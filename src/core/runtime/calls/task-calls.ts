@@ -3,7 +3,6 @@
  * is listed while it is under way (outstanding-calls.ts), and what does not come back is escalated (escalation.ts). The
  * caller leaves when it likes; none of that depends on it.
  */
-
 import { raceSignal } from '../../../base/bounded-wait.ts';
 import type { NamespacedContext } from '../../../base/context.ts';
 import { hasCode } from '../../../base/errors.ts';

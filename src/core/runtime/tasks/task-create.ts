@@ -1,5 +1,4 @@
 /** The story of a task's creation; see docs/walks/start.md. */
-
 import { raceSignal } from '../../../base/bounded-wait.ts';
 import { checkSignal, type NamespacedContext, never, withSignal } from '../../../base/context.ts';
 import { ContainerdError, failedPrecondition, wrap } from '../../../base/errors.ts';

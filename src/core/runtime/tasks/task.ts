@@ -1,5 +1,4 @@
 /** One task: its bundle, the way to its shim, and those who wait for its processes. */
-
 import { raceSignal } from '../../../base/bounded-wait.ts';
 import { type NamespacedContext, never } from '../../../base/context.ts';
 import { deferred } from '../../../base/deferred.ts';
