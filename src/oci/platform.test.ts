@@ -53,7 +53,11 @@ void describe('parsePlatform', () => {
       osFeatures: ['win32k'],
     });
   });
-  for (const bad of ['', 'linux/', '*/amd64', 'nosuch', 'a/b/c/d', 'linux/amd 64'])
+  void it('a name of Object is an architecture like any other', () => {
+    assert.equal(parsePlatform('linux/constructor').architecture, 'constructor');
+    assert.equal(normalisePlatform({ os: 'linux', architecture: '__proto__' }).architecture, '__proto__');
+  });
+  for (const bad of ['', 'constructor', 'linux/', '*/amd64', 'nosuch', 'a/b/c/d', 'linux/amd 64'])
     void it(`refuses ${JSON.stringify(bad)}`, () =>
       assert.throws(
         () => parsePlatform(bad),
@@ -122,6 +126,14 @@ void describe('matchers', () => {
     assert.ok(!orderedMatcher([linux('amd64')]).matches(image));
     assert.ok(orderedMatcher([image]).matches(image));
     assert.ok(orderedMatcher([image]).matches(linux('amd64')));
+  });
+  void it('a variant with an endless number has nothing below it', () => {
+    for (const variant of ['v999999999', 'v1e9', '0x7fffffff', 'v8.5'])
+      for (const architecture of ['amd64', 'arm']) {
+        const matcher = compatibleMatcher(linux(architecture, variant));
+        assert.ok(matcher.matches(linux(architecture, variant)));
+        assert.ok(!matcher.matches(linux(architecture, 'v6')));
+      }
   });
   void it('the order is a total one', () => {
     const platforms = fc.array(

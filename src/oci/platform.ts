@@ -54,7 +54,8 @@ const nodeArchitectures: Readonly<Record<string, string>> = { x64: 'amd64', ia32
 /** Canonical spelling of os, architecture and variant, so that equal platforms are equal text. */
 export function normalisePlatform(platform: Platform): Platform {
   const lower = platform.architecture.toLowerCase();
-  const [architecture, implied] = architectures[lower] ?? [lower, ''];
+  const known = Object.hasOwn(architectures, lower) ? architectures[lower] : undefined;
+  const [architecture, implied] = known ?? [lower, ''];
   const os = platform.os.toLowerCase();
   const variant = normaliseVariant(architecture, (platform.variant ?? '').toLowerCase() || implied);
   const { osVersion, osFeatures } = platform;
@@ -152,7 +153,8 @@ export const anyMatcher: PlatformMatcher = { matches: () => true, compare: () =>
 
 function compatiblePlatforms(platform: Platform): Platform[] {
   const { architecture, variant, ...rest } = platform;
-  const version = Number((variant ?? '').replace(/^v/, ''));
+  // Whatever a client writes, what is below it is a short list.
+  const version = /^v?\d{1,2}$/.test(variant ?? '') ? Number((variant ?? '').replace(/^v/, '')) : 0;
   const lower = (from: number, to: number): Platform[] =>
     Array.from({ length: Math.max(from - to + 1, 0) }, (_, index) => ({
       ...rest,

@@ -221,6 +221,7 @@ export class TarReader {
     const plain = this.#entry(header);
     const path = name ?? plain.path;
     try {
+      checkText('path', path);
       const checked = checkSegments(segments, sizeBytes, dataBytes);
       this.#announce({ ...plain, path, sizeBytes, segments: checked }, checked, dataBytes);
     } catch (error) {
@@ -291,7 +292,7 @@ export class TarReader {
         modifiedAt: fields.mtime ?? instantOfNs(BigInt(header.modifiedSeconds) * 1_000_000_000n),
         deviceMajor: header.deviceMajor,
         deviceMinor: header.deviceMinor,
-        xattrs: fields.xattrs,
+        xattrs: checkNames(fields.xattrs),
       };
     } catch (error) {
       if (error instanceof ContainerdError) throw wrap(`tar: ${JSON.stringify(path.slice(0, 256))}`, error);
@@ -315,6 +316,11 @@ function checkText(what: string, text: string): string {
   if (Buffer.byteLength(text) > limits.tarPathBytes)
     throw invalidArgument(`${what} is longer than ${limits.tarPathBytes} bytes`);
   return text;
+}
+
+function checkNames(xattrs: Map<string, Buffer>): Map<string, Buffer> {
+  for (const name of xattrs.keys()) checkText('attribute name', name);
+  return xattrs;
 }
 
 /** -1 would mean "leave as it is" to chown(2). */

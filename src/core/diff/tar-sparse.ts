@@ -5,7 +5,7 @@
 import { invalidArgument } from '../../base/errors.ts';
 import { limits } from '../../base/limits.ts';
 import type { TarSegment } from './tar-entry.ts';
-import { blockBytes, numberField } from './tar-header.ts';
+import { blockBytes, decodeText, numberField } from './tar-header.ts';
 import { type PaxRecord, parsePaxNumber } from './tar-pax.ts';
 
 /** Errors: InvalidArgument unless ascending, disjoint, inside the file, and as long together as the data. */
@@ -65,18 +65,19 @@ export interface PaxSparse {
 export function paxSparse(records: readonly PaxRecord[]): PaxSparse | undefined {
   const last = new Map<string, string>();
   const numbers: number[] = [];
+  let name: string | undefined;
   for (const { key, value } of records) {
     if (!key.startsWith('GNU.sparse.')) continue;
     const word = key.slice('GNU.sparse.'.length);
     if (word === 'map') {
       for (const number of mapNumbers(value)) numbers.push(number);
     } else if (word === 'offset' || word === 'numbytes') numbers.push(parsePaxNumber(value.toString()));
+    else if (word === 'name') name = decodeText(value);
     else last.set(word, value.toString());
   }
   const size = last.get('realsize') ?? last.get('size');
   if (size === undefined) return undefined;
   const sizeBytes = parsePaxNumber(size);
-  const name = last.get('name');
   if (last.get('major') === '1' && last.get('minor') === '0') return { name, sizeBytes, segments: undefined };
   if (numbers.length % 2 !== 0) throw invalidArgument('tar: sparse map has an offset without a length');
   const segments: TarSegment[] = [];

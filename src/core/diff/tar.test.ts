@@ -4,6 +4,7 @@ import * as fc from 'fast-check';
 import { ContainerdError } from '../../base/errors.ts';
 import { instantOfNs } from '../../base/time.ts';
 import { emptyFile, type TarEntry } from './tar-entry.ts';
+import { formatPaxRecord } from './tar-pax.ts';
 import { TarReader } from './tar-reader.ts';
 import { tarEnd, tarEntryHeader, tarPadding } from './tar-writer.ts';
 
@@ -135,6 +136,38 @@ void it('bounds what an archive may make it keep', () => {
   extension[504] = 1;
   const endless = Buffer.concat([sparse, ...Array.from({ length: 6000 }, () => extension)]);
   assert.throws(() => readAll(endless, 65536), /sparse map has more than 100000 entries/);
+});
+
+void it('refuses names that no file system has, whichever header gives them', () => {
+  const map = Buffer.alloc(512);
+  map.write('1\n10\n5\n');
+  const data = Buffer.concat([map, Buffer.from('hello'), tarPadding(5), tarEnd()]);
+  const sparse: readonly (readonly [string, string])[] = [
+    ['GNU.sparse.major', '1'],
+    ['GNU.sparse.minor', '0'],
+    ['GNU.sparse.realsize', '100'],
+  ];
+  const withRecord = (key: string, value: Uint8Array | string): Buffer => {
+    const records = [
+      ...sparse.map(([name, text]) => formatPaxRecord(name, text)),
+      formatPaxRecord(key, value),
+    ];
+    const body = Buffer.concat(records);
+    const extension = tarEntryHeader({ ...emptyFile('x', 0o644), sizeBytes: body.length });
+    extension.write('x', 156, 'latin1');
+    const file = tarEntryHeader({ ...emptyFile('f', 0o644), sizeBytes: map.length + 5 });
+    const bytes = Buffer.concat([extension, body, tarPadding(body.length), file, data]);
+    resumHeaders(bytes);
+    return bytes;
+  };
+  assert.equal(readAll(withRecord('GNU.sparse.name', 'real'), 512)[0]?.entry.path, 'real');
+  assert.throws(() => readAll(withRecord('GNU.sparse.name', 'a\0b'), 512), /NUL in path/);
+  assert.throws(
+    () => readAll(withRecord('GNU.sparse.name', 'x/'.repeat(3000)), 512),
+    /longer than 4096 bytes/,
+  );
+  assert.throws(() => readAll(withRecord('GNU.sparse.name', Buffer.from([0xff])), 512), /not UTF-8/);
+  assert.throws(() => readAll(withRecord('SCHILY.xattr.user.\0', 'v'), 512), /NUL in attribute name/);
 });
 
 void it('reads sizes past 8 GiB in base 256', () => {

@@ -170,6 +170,13 @@ describe('linear regular expressions', () => {
       assert.equal(compileLinearRegExp(pattern)?.test(text) ?? false, false);
   });
 
+  test('braces that are no counts are themselves, however many', () => {
+    assert.equal(compileLinearRegExp('^a{x{1,$')?.test('a{x{1,'), true);
+    assert.equal(compileLinearRegExp('^a{2}}{1{3}$')?.test('aa}{111'), true);
+    // To look for the end of each anew took seconds for this one.
+    assert.equal(compileLinearRegExp('{'.repeat(limits.filterBytes)), undefined);
+    assert.equal(compileLinearRegExp(`${'{'.repeat(1000)}}`)?.test(`${'{'.repeat(1000)}}`), true);
+  });
   test('what RE2 refuses does not compile', () => {
     for (const pattern of [
       '(?=a)',

@@ -29,6 +29,9 @@ export function parseExpression(pattern: string): Expression {
   return parser.parse();
 }
 
+/** `{123456789,123456789}`: no count is longer, so that nobody makes us look for its end for long. */
+const longestCount = 21;
+
 const newline = 10;
 const between =
   (low: number, high: number): CodePointTest =>
@@ -175,9 +178,8 @@ class ExpressionParser {
     if (this.#accept('?')) return { min: 0, max: 1 };
     if (this.#peek() !== '{') return undefined;
     // RE2 takes a brace that is not a count as itself.
-    const end = this.#points.indexOf('}', this.#next);
-    const match = /^(?<min>\d{1,9})(?<open>,(?<max>\d{1,9})?)?$/.exec(
-      end < 0 ? '' : this.#points.slice(this.#next + 1, end).join(''),
+    const match = /^\{(?<min>\d{1,9})(?<open>,(?<max>\d{1,9})?)?\}/.exec(
+      this.#points.slice(this.#next, this.#next + longestCount).join(''),
     );
     if (match === null) return undefined;
     const min = Number(match.groups?.['min']);
@@ -190,7 +192,7 @@ class ExpressionParser {
           : Number.POSITIVE_INFINITY;
     if (min > limits.regExpRepeat || (Number.isFinite(max) && max > limits.regExpRepeat) || max < min)
       throw new ExpressionSyntaxError('invalid repeat count');
-    this.#next = end + 1;
+    this.#next += match[0].length;
     return { min, max };
   }
 

@@ -91,6 +91,9 @@ describe('durations', () => {
       ['5 s', undefined],
       ['5d', undefined],
       ['1e3s', undefined],
+      ['2562047h', 9_223_369_200_000],
+      ['2562048h', undefined],
+      [`${'9'.repeat(400)}h`, undefined],
     ];
     for (const [text, wanted] of cases) assert.equal(parseDurationMs(text), wanted, JSON.stringify(text));
   });

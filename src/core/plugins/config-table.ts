@@ -25,6 +25,11 @@ export interface ConfigTableSource {
 export const isTable = (value: TomlValue | undefined): value is TomlRecord =>
   typeof value === 'object' && !Array.isArray(value) && !(value instanceof Date);
 
+/** Also a key `__proto__` is a key, and not the table's prototype. */
+export function setOwn(table: TomlRecord, key: string, value: TomlValue): void {
+  Object.defineProperty(table, key, { value, enumerable: true, configurable: true, writable: true });
+}
+
 /** `a.b`, with parts that are no bare keys quoted as TOML wants it. */
 export const joinPath = (path: string, key: string): string => {
   const part = /^[A-Za-z0-9_-]+$/.test(key) ? key : `'${key}'`;

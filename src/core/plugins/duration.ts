@@ -11,7 +11,10 @@ const unitMs: Readonly<Record<string, number>> = {
   h: 3_600_000,
 };
 
-/** Undefined when the text is no duration. */
+/** Go's durations are 64 bits of nanoseconds: 292 years. */
+const longestMs = 2 ** 63 / 1e6;
+
+/** Undefined when the text is no duration, or one that Go could not hold. */
 export function parseDurationMs(text: string): number | undefined {
   const sign = text.startsWith('-') ? -1 : 1;
   const rest = text.replace(/^[+-]/, '');
@@ -20,7 +23,7 @@ export function parseDurationMs(text: string): number | undefined {
   let totalMs = 0;
   for (const [, amount, unit] of rest.matchAll(/([\d.]+)([a-z\u00b5\u03bc]+)/g))
     totalMs += Number(amount) * (unitMs[unit ?? ''] ?? 0);
-  return sign * totalMs;
+  return totalMs > longestMs ? undefined : sign * totalMs;
 }
 
 /** The shortest such text. */

@@ -47,6 +47,7 @@ class HostsReader {
   readonly #path: string;
   readonly #directory: string;
   readonly #warnings: string[] = [];
+  #places: Places | undefined;
 
   constructor(text: string, path: string, directory: string) {
     this.#text = text;
@@ -182,15 +183,49 @@ class HostsReader {
     );
   }
 
-  /** The parser keeps no places, so the line is looked for again: the host's header, then the key behind it. */
   #lineOf(host: string, key: string): number {
-    const lines = this.#text.split('\n');
-    const header = host === '' ? -1 : lines.findIndex((line) => /^\s*\[/.test(line) && line.includes(host));
-    const pattern = new RegExp(`^\\s*["']?${RegExp.escape(key)}["']?\\s*=`);
-    const found = lines.findIndex((line, index) => index > header && pattern.test(line));
-    return Math.max(found === -1 ? header : found, 0) + 1;
+    this.#places ??= new Places(this.#text);
+    return this.#places.lineOf(host, key);
   }
 }
+
+const headerLine = /^\s*\[\s*host\s*\.\s*(?:"([^"]*)"|'([^']*)'|([\w-]+))/;
+const keyLine = /^\s*(?:"([^"]*)"|'([^']*)'|([\w-]+))\s*=/;
+
+/**
+ * The parser keeps no places, so lines are looked for again: the host's header, then the key behind it. Once for a
+ * file, so that one of nothing but mistakes takes no longer than another.
+ */
+class Places {
+  /** First header of each host, from 0. */
+  readonly #headers = new Map<string, number>();
+  /** Lines of each key, ascending. */
+  readonly #keys = new Map<string, number[]>();
+
+  constructor(text: string) {
+    for (const [line, content] of text.split('\n').entries()) {
+      const host = captured(headerLine, content);
+      if (host !== undefined && !this.#headers.has(host)) this.#headers.set(host, line);
+      const key = captured(keyLine, content);
+      if (key === undefined) continue;
+      const lines = this.#keys.get(key) ?? [];
+      lines.push(line);
+      this.#keys.set(key, lines);
+    }
+  }
+
+  /** From 1; 1 for what is not found. */
+  lineOf(host: string, key: string): number {
+    const header = host === '' ? -1 : (this.#headers.get(host) ?? -1);
+    const line = this.#keys.get(key)?.find((candidate) => candidate > header);
+    return Math.max(line ?? header, 0) + 1;
+  }
+}
+
+const captured = (pattern: RegExp, line: string): string | undefined => {
+  const [, double, single, bare] = pattern.exec(line) ?? [];
+  return double ?? single ?? bare;
+};
 
 const isTable = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Date);

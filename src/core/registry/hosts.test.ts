@@ -144,6 +144,10 @@ ca = "ca.pem"
   for (const [registry, url] of defaults)
     void it(`${registry} is at ${url}`, async () => assert.deepEqual(urls(await plan({}, registry)), [url]));
 
+  for (const registry of ['host:99999', '999.999.999.999', '[::::]'])
+    void it(`${registry} has the form of a host and is none`, () =>
+      assert.rejects(plan({}, registry), (error) => hasCode(error, 'InvalidArgument')));
+
   void it('a scheme asked for wins; certificates for localhost mean TLS, with a way back', async () => {
     assert.deepEqual(urls(await planHosts('ghcr.io', { roots: [], defaultScheme: 'http' })), [
       'http://ghcr.io/v2',
@@ -193,6 +197,13 @@ void describe('a hosts.toml that is no good', () => {
   void it('unknown keys are warned of by name and line', () => {
     const { warnings } = parseHostsToml('[host."https://a"]\nskip-verify = true', 'f', '/');
     assert.deepEqual(warnings, ['f:2: unknown key "skip-verify" is ignored']);
+  });
+  void it('a file of nothing but unknown keys is read as fast as another', () => {
+    const keys = Array.from({ length: 50_000 }, (_, number) => `k${number} = 1`);
+    const text = ['[host."http://a"]', ...keys].join('\n');
+    const { warnings } = parseHostsToml(text, 'f', '/');
+    assert.equal(warnings.length, keys.length);
+    assert.equal(warnings.at(-1), 'f:50001: unknown key "k49999" is ignored');
   });
   void it('absent and broken certificates are told by name', async () => {
     await assert.rejects(plan({ 'a/hosts.toml': 'ca = "no.pem"' }, 'a'), /no\.pem, which is not there/);

@@ -7,7 +7,7 @@
  */
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ContainerdError, failedPrecondition } from '../../base/errors.ts';
+import { ContainerdError, failedPrecondition, invalidArgument } from '../../base/errors.ts';
 import { limits } from '../../base/limits.ts';
 import { isErrno } from '../../platform/errno.ts';
 import { isLoopback } from '../../wire/http/proxy.ts';
@@ -47,7 +47,10 @@ export interface HostPlanOptions {
   readonly defaultScheme?: 'http' | 'https' | undefined;
 }
 
-/** `registry` is the host of a reference. Errors: FailedPrecondition for a hosts.toml or certificate that is no good. */
+/**
+ * `registry` is the host of a reference. Errors: FailedPrecondition for a hosts.toml or certificate that is no good,
+ * InvalidArgument for a registry that no request can be sent to.
+ */
 export async function planHosts(registry: string, options: HostPlanOptions): Promise<HostPlan> {
   const absent: string[] = [];
   for (const root of options.roots)
@@ -146,9 +149,17 @@ function upstream(
 /** Docker Hub's API has a name of its own. */
 const serverOf = (registry: string): string => (registry === 'docker.io' ? 'registry-1.docker.io' : registry);
 
-/** On this machine, on a port that does not promise TLS. */
+/**
+ * On this machine, on a port that does not promise TLS. Errors: InvalidArgument for what has the form of a host and is
+ * none: a port past 65535, an address with too many parts.
+ */
 function isLocal(registry: string): boolean {
-  const { hostname, port } = new URL(`http://${registry}`);
+  const url = URL.parse(`http://${registry}`);
+  if (url === null)
+    throw invalidArgument(
+      `registry ${JSON.stringify(registry)} is no host that can be asked: check its name and port`,
+    );
+  const { hostname, port } = url;
   return port !== '443' && isLoopback(hostname.replace(/^\[|\]$/g, ''));
 }
 

@@ -143,6 +143,13 @@ pause_threshold = 0.1`,
     assert.equal(table.integer('mutation_threshold', 0), 7);
   });
 
+  it('a key __proto__ is a key, and unknown', () => {
+    const config = load(`version = 4\n[__proto__]\nroot = '/x'\n[plugins.__proto__]\nx = 1`);
+    assert.equal(config.daemon.rootDir, '/var/lib/gantry');
+    assert.equal(Object.getPrototypeOf(config.document), Object.prototype);
+    assert.ok(config.warnings().some((warning) => warning.includes('__proto__')));
+  });
+
   it('names the file that a wrong value came from', () => {
     const other = file(
       'other.toml',

@@ -6,8 +6,14 @@ import { globSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { parse, TomlError } from 'smol-toml';
 import { invalidArgument, notFound } from '../../base/errors.ts';
-import { isTable, joinPath, TomlConfigTable, type TomlRecord } from '../../core/plugins/config-table.ts';
-import { currentVersion, migrate } from './migrate.ts';
+import {
+  isTable,
+  joinPath,
+  setOwn,
+  TomlConfigTable,
+  type TomlRecord,
+} from '../../core/plugins/config-table.ts';
+import { currentVersion, type Migrated, migrate } from './migrate.ts';
 
 export const defaultConfigFile = '/etc/gantry/config.toml';
 
@@ -39,7 +45,7 @@ export function loadDocument(file: string | undefined): LoadedDocument {
     const text = readConfig(next, { optional: file === undefined && files.length === 0 });
     if (text === undefined) continue;
     files.push(next);
-    const migrated = migrate(parseToml(text, next), next);
+    const migrated = parseDocument(text, next);
     oldestVersion = Math.min(oldestVersion, migrated.from);
     if (migrated.from < currentVersion)
       notes.push(
@@ -77,6 +83,9 @@ function readConfig(file: string, { optional }: { optional: boolean }): string |
   }
 }
 
+/** One file by itself, in version 4. Errors: InvalidArgument with file, place and reason. */
+export const parseDocument = (text: string, file: string): Migrated => migrate(parseToml(text, file), file);
+
 function parseToml(text: string, file: string): TomlRecord {
   try {
     return parse(text) as TomlRecord;
@@ -102,7 +111,8 @@ function importsOf(document: TomlRecord, file: string): string[] {
   });
 }
 
-function merge(
+/** Adds a file that is read later. `origins` is told which file set each key. */
+export function merge(
   into: TomlRecord,
   from: TomlRecord,
   place: { file: string; path: string; origins: Map<string, string> },
@@ -113,11 +123,11 @@ function merge(
     if (isTable(value) && (present === undefined || isTable(present))) {
       const table = present ?? {};
       merge(table, value, { ...place, path: below });
-      into[key] = table;
+      setOwn(into, key, table);
       if (present === undefined) place.origins.set(below, place.file);
       continue;
     }
     place.origins.set(below, place.file);
-    into[key] = Array.isArray(value) && Array.isArray(present) ? [...present, ...value] : value;
+    setOwn(into, key, Array.isArray(value) && Array.isArray(present) ? [...present, ...value] : value);
   }
 }

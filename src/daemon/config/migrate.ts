@@ -5,7 +5,7 @@
  * Differs from containerd, which migrates only the plugins that were compiled in.
  */
 import { invalidArgument } from '../../base/errors.ts';
-import { isTable, type TomlRecord, type TomlValue } from '../../core/plugins/config-table.ts';
+import { isTable, setOwn, type TomlRecord, type TomlValue } from '../../core/plugins/config-table.ts';
 
 export const currentVersion = 4;
 
@@ -164,11 +164,11 @@ function divideCri(plugins: TomlRecord, cri: TomlRecord, notes: string[]): void 
   const images: TomlRecord = {};
   const runtime: TomlRecord = {};
   for (const [key, value] of Object.entries(cri)) {
-    if (criServerKeys.has(key)) server[key] = value;
-    else if (criImageKeys.has(key)) images[key] = value;
+    if (criServerKeys.has(key)) setOwn(server, key, value);
+    else if (criImageKeys.has(key)) setOwn(images, key, value);
     else if (key === 'sandbox_image') images['pinned_images'] = { sandbox: value };
     else if (key === 'containerd' && isTable(value)) divideCriContainerd(value, images, runtime);
-    else runtime[key] = value;
+    else setOwn(runtime, key, value);
   }
   delete plugins['io.containerd.grpc.v1.cri'];
   const parts: readonly (readonly [string, TomlRecord])[] = [
@@ -184,12 +184,12 @@ function divideCri(plugins: TomlRecord, cri: TomlRecord, notes: string[]): void 
 function divideCriContainerd(containerd: TomlRecord, images: TomlRecord, runtime: TomlRecord): void {
   const rest: TomlRecord = {};
   for (const [key, value] of Object.entries(containerd))
-    (criImageContainerdKeys.has(key) ? images : rest)[key] = value;
+    setOwn(criImageContainerdKeys.has(key) ? images : rest, key, value);
   const runtimes = tableAt(rest, 'runtimes') ?? {};
   for (const [name, settings] of Object.entries(runtimes)) {
     const snapshotter: TomlValue | undefined = isTable(settings) ? settings['snapshotter'] : undefined;
     if (typeof snapshotter === 'string' && snapshotter !== '')
-      makeTable(images, 'runtime_platforms')[name] = { snapshotter };
+      setOwn(makeTable(images, 'runtime_platforms'), name, { snapshotter });
   }
   if (Object.keys(rest).length > 0) runtime['containerd'] = rest;
 }

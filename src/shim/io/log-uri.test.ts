@@ -27,6 +27,8 @@ void test('what is refused, and how', () => {
     ['file://relative', 'InvalidArgument'],
     ['binary:///x?a=%zz', 'InvalidArgument'],
     ['/with\0zero', 'InvalidArgument'],
+    ['binary:///x?a%00=b', 'InvalidArgument'],
+    ['binary:///x?a=%00', 'InvalidArgument'],
     ['ttrpc+unix:///s?streaming_id=c', 'Unimplemented'],
   ];
   for (const [text, code] of rows)

@@ -44,7 +44,12 @@ function queryArgs(query: string, uri: string): string[] {
     if (part === '') continue;
     const [key = '', value = ''] = splitOnce(part, '=');
     const name = decode(key.replaceAll('+', ' '), uri);
-    if (!seen.has(name)) seen.set(name, decode(value.replaceAll('+', ' '), uri));
+    const text = decode(value.replaceAll('+', ' '), uri);
+    if (`${name}${text}`.includes('\0'))
+      throw invalidArgument(
+        `log URI ${JSON.stringify(uri)} has a NUL in its query, which no program can be given`,
+      );
+    if (!seen.has(name)) seen.set(name, text);
   }
   return [...seen].flatMap(([key, value]) => (value === '' ? [key] : [key, value]));
 }

@@ -26,6 +26,14 @@ void test('what this daemon cannot speak, and noise', () => {
   assert.throws(() => parseShimAnswer(json({ version: 3, address, protocol: 'grpc' })), {
     code: 'Unimplemented',
   });
+  assert.throws(() => parseShimAnswer(json({ version: 1, address })), { code: 'Unimplemented' });
+  for (const wrong of [
+    { address, protocol: { toString: 1 } },
+    { address, version: '3' },
+    { address, version: [] },
+    { address, version: -1.5 },
+  ])
+    assert.throws(() => parseShimAnswer(json(wrong)), { code: 'Unknown' }, JSON.stringify(wrong));
   for (const noise of ['', 'panic: runtime error', '{"version":', '{}', 'null'])
     assert.throws(() => parseShimAnswer(Buffer.from(noise)), { code: 'Unknown' }, noise);
 });

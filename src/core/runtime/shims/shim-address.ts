@@ -11,16 +11,32 @@ export interface ShimAddress {
   readonly protocol: string;
 }
 
+const oldestVersion = 2;
 const newestVersion = 3;
+
+/** Of another program: as it comes. */
+interface Answered {
+  readonly version?: unknown;
+  readonly address?: unknown;
+  readonly protocol?: unknown;
+}
+
+/** 0 and "" are what is left out. */
+const isVersion = (value: unknown): value is number | undefined =>
+  value === undefined || (Number.isSafeInteger(value) && (value as number) >= 0);
+const isProtocol = (value: unknown): value is string | undefined =>
+  value === undefined || typeof value === 'string';
 
 /**
  * Reads what `start` printed: JSON (1.7 to 2.2), protobuf BootstrapResult (2.3), or a bare address (1.6).
- * Errors: Unimplemented for a newer task API or another protocol than ttrpc; Unknown for anything else.
+ * Errors: Unimplemented for another task API or another protocol than ttrpc; Unknown for anything else.
  */
 export function parseShimAnswer(answer: Uint8Array): ShimAddress {
   const address = read(answer);
-  if (address.version > newestVersion)
-    throw unimplemented(`the shim speaks task API ${address.version}, this daemon up to ${newestVersion}`);
+  if (address.version < oldestVersion || address.version > newestVersion)
+    throw unimplemented(
+      `the shim speaks task API ${address.version}, this daemon ${oldestVersion} and ${newestVersion}`,
+    );
   if (address.protocol !== 'ttrpc')
     throw unimplemented(`the shim speaks ${address.protocol}, this daemon ttrpc`);
   return address;
@@ -28,13 +44,13 @@ export function parseShimAnswer(answer: Uint8Array): ShimAddress {
 
 function read(answer: Uint8Array): ShimAddress {
   const text = Buffer.from(answer).toString('utf8').trim();
-  if (/^[a-z]+:\/\/\S+$/.test(text)) return { version: 2, address: text, protocol: 'ttrpc' };
+  if (/^[a-z]+:\/\/\S+$/.test(text)) return { version: oldestVersion, address: text, protocol: 'ttrpc' };
   try {
-    const { version, address, protocol } = text.startsWith('{')
-      ? (JSON.parse(text) as Partial<ShimAddress>)
+    const { version, address, protocol }: Answered = text.startsWith('{')
+      ? (JSON.parse(text) as Answered)
       : fromBinary(BootstrapResultSchema, answer);
-    if (typeof address === 'string' && address !== '')
-      return { version: version || 2, address, protocol: protocol || 'ttrpc' };
+    if (typeof address === 'string' && address !== '' && isVersion(version) && isProtocol(protocol))
+      return { version: version || oldestVersion, address, protocol: protocol || 'ttrpc' };
   } catch (error) {
     throw noAddress(text, error);
   }
