@@ -149,7 +149,7 @@ void it('refuses names that no file system has, whichever header gives them', ()
   ];
   const withRecord = (key: string, value: Uint8Array | string): Buffer => {
     const records = [
-      ...sparse.map(([name, text]) => formatPaxRecord(name, text)),
+      ...sparse.map(([word, text]) => formatPaxRecord(word, text)),
       formatPaxRecord(key, value),
     ];
     const body = Buffer.concat(records);
