@@ -1,4 +1,4 @@
-/** Waits for a promise that end before it does: by a signal, or by time. The promise itself goes on. */
+/** Waits for a promise that a signal or the time may end before it is settled. The promise itself goes on. */
 import { checkSignal } from './context.ts';
 
 /** Value of `promise`, waited for no longer than `signal` allows. Errors: Canceled, DeadlineExceeded, its own. */

@@ -8,16 +8,9 @@ import type { Plugin } from '../../core/plugins/plugin.ts';
 import { checkService } from '../../services/check.ts';
 import type { Configuration } from '../config/daemon-config.ts';
 import { definePlugin } from './define-plugin.ts';
+import { defineService } from './define-service.ts';
 import type { BuiltinDependencies } from './dependencies.ts';
-import {
-  grpcType,
-  metadata,
-  scheduler,
-  snapshotterType,
-  storeChecker,
-  taskManager,
-  transferLocal,
-} from './tokens.ts';
+import { metadata, scheduler, snapshotterType, storeChecker, taskManager, transferLocal } from './tokens.ts';
 
 /** Where the runtime keeps its bundles. */
 export const bundleRootOf = ({ daemon }: Configuration): string =>
@@ -43,13 +36,9 @@ export function check({ platform, configuration }: BuiltinDependencies): Plugin[
       );
     },
   });
-  const service = definePlugin({
-    type: grpcType.type,
-    id: 'check',
-    requires: [storeChecker.type],
-    config: noConfig,
-    init: ({ get }) => ({ grpc: [checkService({ checker: get(storeChecker) })] }),
-  });
+  const service = defineService('check', [storeChecker.type], ({ get }) => ({
+    grpc: [checkService({ checker: get(storeChecker) })],
+  }));
   return [checker, service];
 }
 

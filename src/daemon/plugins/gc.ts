@@ -1,21 +1,18 @@
 /** What collection can tell, served under names of our own: containerd has no such plugins. */
 import { diskUsage } from '../../core/gc/disk-usage.ts';
 import { explain } from '../../core/gc/explanation.ts';
-import { noConfig } from '../../core/plugins/config-table.ts';
 import type { Plugin } from '../../core/plugins/plugin.ts';
 import { gcService } from '../../services/gc.ts';
 import { usageService } from '../../services/usage.ts';
-import { definePlugin } from './define-plugin.ts';
+import { defineService } from './define-service.ts';
 import type { BuiltinDependencies } from './dependencies.ts';
-import { grpcType, metadata, mountManager, scheduler, streamManager } from './tokens.ts';
+import { metadata, mountManager, scheduler, streamManager } from './tokens.ts';
 
 export function gc({ platform, configuration }: BuiltinDependencies): Plugin[] {
-  const why = definePlugin({
-    type: grpcType.type,
-    id: 'gc',
-    requires: [metadata.type, scheduler.type, mountManager.type, streamManager.type],
-    config: noConfig,
-    init: ({ get }) => {
+  const why = defineService(
+    'gc',
+    [metadata.type, scheduler.type, mountManager.type, streamManager.type],
+    ({ get }) => {
       const [store, collector] = [get(metadata), get(scheduler)];
       return {
         grpc: [
@@ -26,23 +23,17 @@ export function gc({ platform, configuration }: BuiltinDependencies): Plugin[] {
         ],
       };
     },
-  });
-  const usage = definePlugin({
-    type: grpcType.type,
-    id: 'usage',
-    requires: [metadata.type, mountManager.type, streamManager.type],
-    config: noConfig,
-    init: ({ get }) => {
-      const store = get(metadata);
-      return {
-        grpc: [
-          usageService({
-            diskUsage: (ctx, request) => diskUsage(store, ctx, request),
-            diskSpace: () => platform.files.diskSpace(configuration.daemon.rootDir),
-          }),
-        ],
-      };
-    },
+  );
+  const usage = defineService('usage', [metadata.type, mountManager.type, streamManager.type], ({ get }) => {
+    const store = get(metadata);
+    return {
+      grpc: [
+        usageService({
+          diskUsage: (ctx, request) => diskUsage(store, ctx, request),
+          diskSpace: () => platform.files.diskSpace(configuration.daemon.rootDir),
+        }),
+      ],
+    };
   });
   return [why, usage];
 }

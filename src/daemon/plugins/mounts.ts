@@ -9,8 +9,9 @@ import { hostPlatform } from '../../oci/platform.ts';
 import { bootId } from '../../platform/boot-id.ts';
 import { mountsService } from '../../services/mounts.ts';
 import { definePlugin } from './define-plugin.ts';
+import { defineService } from './define-service.ts';
 import type { BuiltinDependencies } from './dependencies.ts';
-import { grpcType, metadata, mountHandlerType, mountManager } from './tokens.ts';
+import { metadata, mountHandlerType, mountManager } from './tokens.ts';
 
 export function mounts({ platform, configuration, leaveAsFound }: BuiltinDependencies): Plugin[] {
   /** Part of the manager; the name is there because clients look for it. */
@@ -48,12 +49,8 @@ export function mounts({ platform, configuration, leaveAsFound }: BuiltinDepende
       return made;
     },
   });
-  const service = definePlugin({
-    type: grpcType.type,
-    id: 'mounts',
-    requires: [mountManager.type],
-    config: noConfig,
-    init: ({ get }) => ({ grpc: [mountsService({ mounts: get(mountManager) })] }),
-  });
+  const service = defineService('mounts', [mountManager.type], ({ get }) => ({
+    grpc: [mountsService({ mounts: get(mountManager) })],
+  }));
   return [erofs, manager, service];
 }

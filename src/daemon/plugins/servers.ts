@@ -6,12 +6,12 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { ContainerdError, invalidArgument } from '../../base/errors.ts';
 import { limits } from '../../base/limits.ts';
-import { type ConfigTable, type Plugin, SkipPlugin } from '../../core/plugins/plugin.ts';
+import { type ConfigTable, type Plugin, type PluginContext, SkipPlugin } from '../../core/plugins/plugin.ts';
 import { GrpcServer } from '../../wire/grpc/server.ts';
 import { HttpServer, type Page } from '../../wire/http/server.ts';
 import { type HostPort, parseHostPort, type ServerTls, TcpListener } from '../../wire/tcp-listener.ts';
 import { TtrpcServer } from '../../wire/ttrpc/server.ts';
-import { UnixListener } from '../../wire/unix-listener.ts';
+import { type ConnectionSource, UnixListener } from '../../wire/unix-listener.ts';
 import { debugPages } from '../debug/debug-pages.ts';
 import { describeState } from '../debug/state-dump.ts';
 import type { ContainerMetrics } from '../metrics/container-metrics.ts';
@@ -62,6 +62,18 @@ function readTls({ ca, cert, key, commonName }: ReturnType<typeof readTcp>): Ser
   return { cert: read(cert), key: read(key), clientCa: read(ca), commonName, protocol: 'h2' };
 }
 
+/** The listener, with the server behind it. How the server stops must be said before: listeners close first. */
+async function serveOn<Listener extends ConnectionSource & AsyncDisposable>(
+  listening: Promise<Listener>,
+  server: { attach(source: ConnectionSource): void },
+  onStop: PluginContext<unknown>['onStop'],
+): Promise<Listener> {
+  const listener = await listening;
+  onStop(listener);
+  server.attach(listener);
+  return listener;
+}
+
 export function servers({
   platform,
   log,
@@ -87,10 +99,7 @@ export function servers({
       const server = new GrpcServer({ services, log, calls }, { maxMessageBytes });
       onStop({ [Symbol.asyncDispose]: () => server.shutdown(limits.serverStopMs) });
       const options = { mode: socketMode, ...config.owner };
-      const listener = await UnixListener.listen(platform, configuration.address, options);
-      onStop(listener);
-      server.attach(listener);
-      return listener;
+      return serveOn(UnixListener.listen(platform, configuration.address, options), server, onStop);
     },
   });
 
@@ -107,10 +116,7 @@ export function servers({
       const server = new TtrpcServer({ services, log, calls }, { sameUserOnly: true });
       onStop({ [Symbol.asyncDispose]: () => server.shutdown(limits.serverStopMs) });
       const options = { mode: socketMode, ...config.owner };
-      const listener = await UnixListener.listen(platform, config.address, options);
-      onStop(listener);
-      server.attach(listener);
-      return listener;
+      return serveOn(UnixListener.listen(platform, config.address, options), server, onStop);
     },
   });
 
@@ -130,9 +136,7 @@ export function servers({
           { ...config.address },
           'gRPC is open to everybody who reaches this port, as root: set tls_ca',
         );
-      const listener = await TcpListener.listen(config.address, tls);
-      onStop(listener);
-      server.attach(listener);
+      const listener = await serveOn(TcpListener.listen(config.address, tls), server, onStop);
       ctx.log.info({ port: listener.port }, 'gRPC over TCP');
       return listener;
     },
@@ -150,10 +154,8 @@ export function servers({
       onStop(server);
       // A heap snapshot holds what passed through the daemon, credentials too.
       const mode = config.owner.gid === 0 ? 0o600 : socketMode;
-      const listener = await UnixListener.listen(platform, config.address, { mode, ...config.owner });
-      onStop(listener);
-      server.attach(listener);
-      return listener;
+      const options = { mode, ...config.owner };
+      return serveOn(UnixListener.listen(platform, config.address, options), server, onStop);
     },
   });
 
@@ -172,9 +174,7 @@ export function servers({
       });
       const server = new HttpServer({ log: ctx.log, pages: new Map([['/v1/metrics', scrape]]) });
       onStop(server);
-      const listener = await TcpListener.listen(address);
-      onStop(listener);
-      server.attach(listener);
+      const listener = await serveOn(TcpListener.listen(address), server, onStop);
       ctx.log.info({ port: listener.port }, 'metrics at /v1/metrics');
       return listener;
     },

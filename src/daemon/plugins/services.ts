@@ -27,13 +27,13 @@ import { versionService } from '../../services/version.ts';
 import { noteDeprecatedOptions } from '../deprecations.ts';
 import { serverIdentity } from '../server-identity.ts';
 import { definePlugin } from './define-plugin.ts';
+import { defineService } from './define-service.ts';
 import type { BuiltinDependencies } from './dependencies.ts';
 import {
   containersNoun,
   contentNoun,
   diffNoun,
   eventExchange,
-  grpcType,
   imagesNoun,
   leaseManager,
   metadata,
@@ -60,10 +60,9 @@ const served = (
   make: (plugin: PluginContext<undefined>) => RpcServices,
   alsoRequires: Plugin['requires'] = [],
 ): Plugin =>
-  definePlugin({
-    type: grpcType.type,
+  defineService(
     id,
-    requires: [
+    [
       serviceType.type,
       metadata.type,
       eventExchange.type,
@@ -73,9 +72,8 @@ const served = (
       transferLocal.type,
       ...alsoRequires,
     ],
-    config: noConfig,
-    init: make,
-  });
+    make,
+  );
 
 export const services = ({ platform, pluginRecords, deprecations }: BuiltinDependencies): Plugin[] => [
   noun(contentNoun, ({ get }) => get(metadata).content),
