@@ -65,8 +65,10 @@ export class ImageAdoption implements AsyncDisposable {
   }
 
   async #follow(): Promise<void> {
-    const filter = `namespace==${this.#ctx.namespace},topic~=|^/images/(create|update)$|`;
-    const events = this.#deps.events.subscribe(this.#ctx, [filter]);
+    const filters = ['create', 'update'].map(
+      (change) => `namespace==${this.#ctx.namespace},topic=="/images/${change}"`,
+    );
+    const events = this.#deps.events.subscribe(this.#ctx, filters);
     for (const { name } of await this.#deps.images.list(this.#ctx, [])) await this.#adopt(name);
     for await (const envelope of events) {
       const name = nameIn(envelope);
