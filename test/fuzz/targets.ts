@@ -6,11 +6,12 @@ import { config } from './targets/config.fuzz.ts';
 import { digest } from './targets/digest.fuzz.ts';
 import { fieldMask } from './targets/field-mask.fuzz.ts';
 import { filter } from './targets/filter.fuzz.ts';
-import { grpcFrame, grpcHeaders } from './targets/grpc.fuzz.ts';
+import { grpcFrame, grpcHeaders, grpcPacked } from './targets/grpc.fuzz.ts';
 import { hostsToml } from './targets/hosts-toml.fuzz.ts';
 import { imageConfig } from './targets/image-config.fuzz.ts';
 import { logUri } from './targets/log-uri.fuzz.ts';
 import { index, manifest } from './targets/manifest.fuzz.ts';
+import { mountFormat } from './targets/mount-format.fuzz.ts';
 import { reference } from './targets/reference.fuzz.ts';
 import { registryAnswer } from './targets/registry-answer.fuzz.ts';
 import { shimAnswer, shimBootstrap } from './targets/shim.fuzz.ts';
@@ -22,6 +23,6 @@ export const targets: readonly FuzzTarget[] = [
   ...[reference, digest, filter, fieldMask, platform, duration, user],
   ...[manifest, index, imageConfig, tar, gzip, zstd],
   ...[config, hostsToml, challenge, registryAnswer],
-  ...[ttrpcFrame, ttrpcRequest, grpcFrame, grpcHeaders],
-  ...[logUri, shimAnswer, shimBootstrap],
+  ...[ttrpcFrame, ttrpcRequest, grpcFrame, grpcPacked, grpcHeaders],
+  ...[logUri, mountFormat, shimAnswer, shimBootstrap],
 ];

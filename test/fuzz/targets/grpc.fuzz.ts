@@ -1,11 +1,13 @@
 /** gRPC: messages are cut alike however the bytes come, and headers that make no sense count as none. */
 import assert from 'node:assert/strict';
+import { gunzipSync, gzipSync } from 'node:zlib';
 import { ContainerdError } from '../../../src/base/errors.ts';
 import { silentLogger } from '../../../src/base/logger.ts';
 import { formatTraceParent, parseTraceParent } from '../../../src/daemon/tracing/trace-context.ts';
 import { callContext } from '../../../src/wire/call-context.ts';
 import { readHeaders, readTimeoutMs } from '../../../src/wire/grpc/codec.ts';
-import { frameOf, MessageCutter } from '../../../src/wire/grpc/message-frames.ts';
+import { unpack } from '../../../src/wire/grpc/compression.ts';
+import { frameOf, MessageCutter, PackedMessage } from '../../../src/wire/grpc/message-frames.ts';
 import { type FuzzTarget, piecesOf, textOf } from '../fuzz-target.ts';
 
 const maxBytes = 1024;
@@ -48,6 +50,24 @@ export const grpcFrame: FuzzTarget = {
     assert.deepEqual(inPieces, whole);
     assert.ok(input.subarray(0, whole.frames.length).equals(whole.frames));
     assert.equal(whole.isInside, whole.frames.length < input.length);
+  },
+};
+
+export const grpcPacked: FuzzTarget = {
+  name: 'grpc-packed',
+  seeds: [gzipSync('message'), gzipSync(Buffer.alloc(maxBytes)), gzipSync('', { level: 0 })],
+  hostile: [
+    gzipSync(Buffer.alloc(9 * 1024 * 1024)),
+    Buffer.concat([gzipSync('one'), gzipSync('two')]),
+    Buffer.concat([gzipSync('one'), Buffer.alloc(20)]),
+    Buffer.from('1f8b08', 'hex'),
+  ],
+  maxBytes: 16 * 1024,
+  refusals: ['Internal', 'ResourceExhausted'],
+  async check(input) {
+    const message = await unpack(new PackedMessage(input, 1), { encoding: 'gzip', maxBytes });
+    assert.ok(message.byteLength <= maxBytes);
+    assert.ok(gunzipSync(input).equals(message));
   },
 };
 
