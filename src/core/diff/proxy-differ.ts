@@ -3,6 +3,7 @@ import type { NamespacedContext } from '../../base/context.ts';
 import { dataLoss } from '../../base/errors.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';
 import type { Mount } from '../../platform/mount.ts';
+import { anyToWire } from '../../wire/any.ts';
 import { descriptorFromWire, descriptorToWire, mountToWire } from '../../wire/convert.ts';
 import { Diff } from '../../wire/gen/containerd/services/diff/v1/diff_pb.js';
 import type { Descriptor as WireDescriptor } from '../../wire/gen/containerd/types/descriptor_pb.js';
@@ -24,13 +25,14 @@ export class ProxyDiffer implements Differ {
     ctx: NamespacedContext,
     layer: Descriptor,
     mounts: readonly Mount[],
-    { syncFileSystem = false, onStarted, onProgress }: ApplyOptions,
+    { syncFileSystem = false, payloads = new Map(), onStarted, onProgress }: ApplyOptions,
   ): Promise<Descriptor> {
     onStarted?.();
     const request = {
       diff: descriptorToWire(layer),
       mounts: mounts.map(mountToWire),
       syncFs: syncFileSystem,
+      payloads: Object.fromEntries(Array.from(payloads, ([id, payload]) => [id, anyToWire(payload)])),
     };
     const { applied } = await this.#remote.ask(this.#client.apply(request, remoteOptions(ctx)));
     const descriptor = answered(applied);
