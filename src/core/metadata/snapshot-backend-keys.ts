@@ -6,7 +6,7 @@
  * in is asked for each of ours. containerd gives up there, and such a back end fills up.
  */
 import { type Context, withNamespace } from '../../base/context.ts';
-import { hasCode } from '../../base/errors.ts';
+import { ContainerdError, hasCode } from '../../base/errors.ts';
 import { type Namespace, parseNamespace, type SnapshotKey } from '../../base/identifiers.ts';
 import type { SnapshotInfo, Snapshotter } from '../snapshots/snapshotter.ts';
 import { text } from './columns.ts';
@@ -92,8 +92,11 @@ export class BackendKeys {
     }
   }
 
+  /** By the words: containerd's list answers with the code of no class. */
   #wantsNamespace(error: unknown): boolean {
-    return this.#backend.isRemote === true && hasCode(error, 'FailedPrecondition');
+    return (
+      this.#backend.isRemote === true && ContainerdError.from(error).message.includes('namespace is required')
+    );
   }
 
   #namespaces(): Namespace[] {
