@@ -1,8 +1,6 @@
 /** Mutual exclusion by key within this process, fair, and cancellable while it waits. */
 import { raceSignal } from './bounded-wait.ts';
 
-export { raceSignal } from './bounded-wait.ts';
-
 export class KeyedLock {
   readonly #tails = new Map<string, Promise<void>>();
 

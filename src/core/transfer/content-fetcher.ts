@@ -4,10 +4,11 @@
  * next. Nothing is visible before its digest and size hold.
  */
 import { backoffMs, pause } from '../../base/backoff.ts';
+import { raceSignal } from '../../base/bounded-wait.ts';
 import { checkSignal, type NamespacedContext } from '../../base/context.ts';
 import { failedPrecondition, hasCode, unavailable, wrap } from '../../base/errors.ts';
 import { parseIngestRef } from '../../base/identifiers.ts';
-import { type KeyedLock, raceSignal } from '../../base/keyed-lock.ts';
+import type { KeyedLock } from '../../base/keyed-lock.ts';
 import { limits } from '../../base/limits.ts';
 import type { Semaphore } from '../../base/semaphore.ts';
 import type { Descriptor } from '../../oci/descriptor.ts';

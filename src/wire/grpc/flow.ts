@@ -3,8 +3,8 @@
  * of 1 MiB, so here two messages at most are under way on a stream.
  */
 import type { Writable } from 'node:stream';
+import { raceSignal } from '../../base/bounded-wait.ts';
 import { type ContainerdError, canceled, deadlineExceeded, unavailable } from '../../base/errors.ts';
-import { raceSignal } from '../../base/keyed-lock.ts';
 import { untilAborted } from '../iteration.ts';
 
 /** grpc-js never calls back for a message of a call that has ended: whoever waits must also watch the signal. */

@@ -16,6 +16,7 @@ import {
   type ServerHttp2Stream,
 } from 'node:http2';
 import type { Socket } from 'node:net';
+import { raceTime } from '../../base/bounded-wait.ts';
 import type { Context } from '../../base/context.ts';
 import { internal, unavailable, unimplemented } from '../../base/errors.ts';
 import { limits } from '../../base/limits.ts';
@@ -141,10 +142,10 @@ export class GrpcServer implements AsyncDisposable {
       [...this.#sockets].map((socket) => new Promise((resolve) => socket.once('close', resolve))),
     );
     for (const session of this.#sessions) session.close();
-    await atMost(graceMs, closed);
+    await raceTime(closed, graceMs);
     for (const call of this.#running) call.abort(unavailable('the server is shutting down'));
     // A moment for the statuses of the calls just told to leave.
-    await atMost(limits.grpcAbandonMs, closed);
+    await raceTime(closed, limits.grpcAbandonMs);
     for (const socket of this.#sockets) socket.destroy();
     await closed;
   }
@@ -292,12 +293,4 @@ function decoderOf({ input }: ServedMethod['descriptor']): Route['decode'] {
       throw internal(`cannot read ${input.typeName}: ${(error as Error).message}`, error);
     }
   };
-}
-
-/** Waits for `done`, and no longer than `ms`. */
-async function atMost(ms: number, done: Promise<unknown>): Promise<void> {
-  const { promise: over, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, ms);
-  await Promise.race([done, over]);
-  clearTimeout(timer);
 }
