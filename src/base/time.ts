@@ -23,9 +23,11 @@ export const instantOfNs = (ns: bigint): Instant => ns as Instant;
 export const msOfInstant = (instant: Instant): number => Number(instant / nanosecondsPerMs);
 /** RFC 3339 with nanoseconds, UTC. */
 export function formatInstant(instant: Instant): string {
-  const seconds = instant / 1_000_000_000n;
-  const fraction = String(instant % 1_000_000_000n).padStart(9, '0');
-  return `${new Date(Number(seconds) * 1000).toISOString().slice(0, 19)}.${fraction}Z`;
+  const rest = instant % 1_000_000_000n;
+  const nanos = rest < 0n ? rest + 1_000_000_000n : rest;
+  const seconds = (instant - nanos) / 1_000_000_000n;
+  const text = new Date(Number(seconds) * 1000).toISOString();
+  return `${text.slice(0, text.lastIndexOf('.'))}.${String(nanos).padStart(9, '0')}Z`;
 }
 
 const rfc3339 =

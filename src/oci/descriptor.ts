@@ -22,7 +22,7 @@ export function parseDescriptor(value: unknown, where: string): Descriptor {
   if (digest === undefined) throw invalidArgument(`${where}.digest is missing`);
   const size = member(object, 'size');
   if (typeof size !== 'number' || !Number.isSafeInteger(size) || size < 0)
-    throw invalidArgument(`${where}.size must be a whole number of bytes, not ${JSON.stringify(size)}`);
+    throw invalidArgument(`${where}.size must be a whole number of bytes, not ${shown(size)}`);
   const annotations = optionalStringMap(object, 'annotations', where);
   const platform = member(object, 'platform');
   const urls = optionalStrings(object, 'urls', where);
@@ -37,6 +37,10 @@ export function parseDescriptor(value: unknown, where: string): Descriptor {
     ...(artifactType && { artifactType }),
   };
 }
+
+/** What nests may nest so deeply that it cannot be printed. */
+const shown = (value: unknown): string =>
+  typeof value === 'object' ? 'an object or a list' : JSON.stringify(value);
 
 /** The JSON of the specification, members in its order. */
 export function descriptorJson(descriptor: Descriptor): Record<string, unknown> {

@@ -120,6 +120,19 @@ void describe('parseManifestOrIndex', () => {
     const long = Buffer.alloc(limits.manifestBytes + 1, ' ');
     assert.throws(() => parseManifestOrIndex(long, announced), refusedWith(/more than/));
   });
+  void it('refuses a size that nests without end', () => {
+    const depth = 1_000_000;
+    for (const size of [
+      `${'{"a":'.repeat(depth)}1${'}'.repeat(depth)}`,
+      '['.repeat(depth) + ']'.repeat(depth),
+    ]) {
+      const document = Buffer.from(`{"manifests":[{"digest":"${digest('x')}","size":${size}}]}`);
+      assert.throws(
+        () => parseManifestOrIndex(document, { mediaType: mediaTypes.ociIndex, digest: digest('m') }),
+        refusedWith(/manifests\[0\]\.size must be a whole number of bytes, not an object or a list/),
+      );
+    }
+  });
   void it('members of the prototype are not members of the document', () => {
     const text = '{"__proto__":{"layers":[],"config":{}},"manifests":[]}';
     const index = parseManifestOrIndex(Buffer.from(text), {

@@ -16,11 +16,12 @@ import { reference } from './targets/reference.fuzz.ts';
 import { registryAnswer } from './targets/registry-answer.fuzz.ts';
 import { shimAnswer, shimBootstrap } from './targets/shim.fuzz.ts';
 import { tar } from './targets/tar.fuzz.ts';
+import { instant, timestamp } from './targets/time.fuzz.ts';
 import { ttrpcFrame, ttrpcRequest } from './targets/ttrpc.fuzz.ts';
 import { duration, platform, user } from './targets/words.fuzz.ts';
 
 export const targets: readonly FuzzTarget[] = [
-  ...[reference, digest, filter, fieldMask, platform, duration, user],
+  ...[reference, digest, filter, fieldMask, platform, duration, timestamp, instant, user],
   ...[manifest, index, imageConfig, tar, gzip, zstd],
   ...[config, hostsToml, challenge, registryAnswer],
   ...[ttrpcFrame, ttrpcRequest, grpcFrame, grpcPacked, grpcHeaders],
