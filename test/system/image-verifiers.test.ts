@@ -37,7 +37,7 @@ for (const { name, start, skip } of [
       publish(registry.storage, 'a/b', '1', image);
       reference = `${registry.host}/a/b:1`;
       daemon = await start({
-        config: `[plugins."io.containerd.image-verifier.v1.bindir"]\nbin_dir = "${dir}/bin"\nmax_verifiers = 2\nper_verifier_timeout = "1s"\n`,
+        config: `[plugins."io.containerd.image-verifier.v1.bindir"]\nbin_dir = "${dir}/bin"\nmax_verifiers = 2\nper_verifier_timeout = "3s"\n`,
       });
     });
     after(async () => {
@@ -114,7 +114,7 @@ for (const { name, start, skip } of [
       const { error, blobs } = await pull({ a: `sleep 300 & echo $! >${dir}/child; sleep 300` });
       assert.match(
         error,
-        /returned error: failed to call verifier a \(runtime 1.*s\): .*waiting on command to exit: signal: killed$/,
+        /returned error: failed to call verifier a \(runtime 3.*s\): .*waiting on command to exit: signal: killed$/,
       );
       assert.equal(blobs, 0);
       const child = (await readFile(join(dir, 'child'), 'utf8')).trim();

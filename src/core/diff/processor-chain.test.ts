@@ -17,6 +17,7 @@ import type { Platform } from '../../platform/platform.ts';
 import { selectPlatform } from '../../platform/select.ts';
 import { rejectsWith } from '../../testing/assertions.ts';
 import { descriptorsOf } from '../../testing/held.ts';
+import { needsLinux } from '../../testing/needs-root.ts';
 import { treeTar } from '../../testing/registry/image-builder.ts';
 import { until } from '../../testing/until.ts';
 import { StoreFixture } from '../metadata/store.fixture.ts';
@@ -68,7 +69,7 @@ void describe('the way of a layer through stream processors', () => {
   });
 });
 
-void describe('a layer through stream processors', () => {
+void describe('a layer through stream processors', { skip: needsLinux('pipes are made by FFI') }, () => {
   const tar = treeTar({ 'etc/': {}, 'etc/x': 'x', big: Buffer.alloc(300_000, 'abc') });
   let platform: Platform;
   let fixture: StoreFixture;

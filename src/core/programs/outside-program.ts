@@ -5,7 +5,7 @@
  */
 import { closeSync } from 'node:fs';
 import type { Readable, Writable } from 'node:stream';
-import { ContainerdError, hasCode, unknown } from '../../base/errors.ts';
+import { ContainerdError, hasCode, internal, unknown } from '../../base/errors.ts';
 import { errnoName } from '../../platform/errno.ts';
 import { makePipe } from '../../platform/pipe.ts';
 import type { FileOperations, ProcessOperations, StdioTarget } from '../../platform/platform.ts';
@@ -119,7 +119,7 @@ export class OutsideProgram implements AsyncDisposable {
   /** The descriptor of its output, from now on the caller's: for the input of another program. */
   takeStdout(): number {
     const fd = this.#stdoutFd;
-    if (fd === undefined) throw new Error('the output of a program can be taken once');
+    if (fd === undefined) throw internal('the output of a program is taken once');
     this.#stdoutFd = undefined;
     return fd;
   }

@@ -10,6 +10,7 @@ import { type LogFields, silentLogger } from '../../base/logger.ts';
 import { selectPlatform } from '../../platform/select.ts';
 import { rejectsWith } from '../../testing/assertions.ts';
 import { descriptorsOf } from '../../testing/held.ts';
+import { needsLinux } from '../../testing/needs-root.ts';
 import { until } from '../../testing/until.ts';
 import { BindirVerifier } from './bindir-verifier.ts';
 import type { Judgement } from './image-verifier.ts';
@@ -61,7 +62,7 @@ class Programs implements Disposable {
   }
 }
 
-void describe('image verifiers of a directory', () => {
+void describe('image verifiers of a directory', { skip: needsLinux('pipes are made by FFI') }, () => {
   void it('get the name, the digest and the descriptor', async () => {
     using programs = new Programs({ a: 'cat >"$0.in"; echo "$@"; ls /proc/self/fd | tr "\\n" " "' });
     const { isAccepted, reason } = await programs.verify();
@@ -124,7 +125,7 @@ void describe('image verifiers of a directory', () => {
   void it('at the time limit a program and its children are killed, and the image is refused', async () => {
     using programs = new Programs({ a: 'sleep 300 & echo $! >"${0%/*}/../child"; sleep 300' });
     await rejectsWith(
-      programs.verify({ timeoutMs: 300 }),
+      programs.verify({ timeoutMs: 1000 }),
       'Unknown',
       /^failed to call verifier a .*: waiting on command to exit: signal: killed$/,
     );
