@@ -22,6 +22,7 @@ export interface Platform {
   readonly terminals: TerminalOperations;
   readonly sockets: SocketOperations;
   readonly cgroups: CgroupOperations;
+  readonly namespaces: NamespaceOperations;
   readonly memory: MemoryOperations;
   readonly inflate: InflateOperations;
 }
@@ -282,4 +283,41 @@ export interface CgroupOperations {
    * when the cgroup goes; does not keep the event loop alive. Errors: NotFound, ResourceExhausted.
    */
   watchMemory(file: string, onEvent: () => void): Disposable;
+}
+
+/** One line of /proc/PID/uid_map (user_namespaces(7)). */
+export interface IdRange {
+  readonly containerId: number;
+  readonly hostId: number;
+  readonly size: number;
+}
+
+/** A user namespace to be made with these mappings, and pinned on the file `path`. */
+export interface UserNamespaceRequest {
+  readonly path: string;
+  readonly uids: readonly IdRange[];
+  readonly gids: readonly IdRange[];
+}
+
+/**
+ * Namespaces without a process in them: each is kept by a bind mount of its nsfs file (namespaces(7)). None of these
+ * calls leaves a thread of this process in another namespace.
+ */
+export interface NamespaceOperations {
+  /**
+   * A new network namespace, with its loopback interface down, pinned on the file `path`; with `user`, it belongs to
+   * a new user namespace, which is pinned too. The files are made where they are absent; their directories must be
+   * there. On failure nothing stays pinned. Errors: AlreadyExists when one is pinned there, NotFound (directory, or no
+   * unshare(1) for `user`), PermissionDenied.
+   */
+  makeNetwork(path: string, options?: { user?: UserNamespaceRequest }): void;
+  /** Whether a namespace is pinned on `path`. Never an error. */
+  isPinned(path: string): boolean;
+  /**
+   * Takes the pin and its file away: the namespace goes with its last user. Not an error when nothing is there; a file
+   * that has something in it is nobody's pin and stays.
+   */
+  unpin(path: string): void;
+  /** Brings the loopback interface up (netdevice(7)). Errors: FailedPrecondition when nothing is pinned on `path`. */
+  raiseLoopback(path: string): void;
 }

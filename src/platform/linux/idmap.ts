@@ -1,19 +1,15 @@
 /**
  * Id-mapped mounts (mount_setattr(2), MOUNT_ATTR_IDMAP): the options `uidmap=CONTAINER:HOST:SIZE[,…]` and `gidmap=`
  * as containerd's snapshotters write them.
- *
- * The kernel takes the mapping from a user namespace, and a process of many threads cannot make one for itself. So
- * unshare(1) makes it, in a child that is killed once its namespace is open.
+ * The kernel takes the mapping from a user namespace (user-namespace.ts).
  */
-import { closeSync, openSync, readlinkSync, writeFileSync } from 'node:fs';
-import { internal, invalidArgument, unimplemented } from '../../base/errors.ts';
-import { fromErrno, isErrno, withNodeErrors } from '../errno.ts';
+import { closeSync, openSync } from 'node:fs';
+import { invalidArgument, unimplemented } from '../../base/errors.ts';
+import { fromErrno, isErrno } from '../errno.ts';
 import * as libc from './libc.ts';
-import { reapKilled } from './reap-killed.ts';
-import { posixSpawn } from './spawn.ts';
+import { withUserNamespace } from './user-namespace.ts';
 
 const MOUNT_ATTR_IDMAP = 0x10_0000n;
-const namespaceMs = 5_000;
 
 /** Lines for /proc/PID/uid_map. Errors: InvalidArgument. */
 function parseIdMap(option: string, text: string): string {
@@ -26,42 +22,13 @@ function parseIdMap(option: string, text: string): string {
   return lines.join('');
 }
 
-function pause(ms: number): void {
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
-}
-
-function awaitNamespace(pid: number): void {
-  const ours = readlinkSync('/proc/self/ns/user');
-  const deadline = performance.now() + namespaceMs;
-  while (withNodeErrors(() => readlinkSync(`/proc/${pid}/ns/user`)) === ours) {
-    if (performance.now() > deadline) throw internal('unshare --user did not make a user namespace');
-    pause(1);
-  }
-}
-
-/** A user namespace with these mappings; the descriptor belongs to the caller. */
-function openUserNamespace(uidMap: string, gidMap: string): number {
-  const args = ['--user', '--', 'sleep', '60'];
-  const env = { PATH: process.env['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin' };
-  const pid = posixSpawn({ file: 'unshare', args, env, stdio: ['null', 'null', 'null'] });
-  try {
-    awaitNamespace(pid);
-    withNodeErrors(() => {
-      writeFileSync(`/proc/${pid}/uid_map`, uidMap);
-      writeFileSync(`/proc/${pid}/gid_map`, gidMap);
-    });
-    return withNodeErrors(() => openSync(`/proc/${pid}/ns/user`, 'r'));
-  } finally {
-    reapKilled(pid);
-  }
-}
-
 export class IdMapping implements Disposable {
   readonly #userNamespace: number;
 
   /** Errors: InvalidArgument for a malformed mapping, NotFound without unshare(1). */
   constructor(uidMap: string, gidMap: string) {
-    this.#userNamespace = openUserNamespace(parseIdMap('uidmap', uidMap), parseIdMap('gidmap', gidMap));
+    const lines = { uid: parseIdMap('uidmap', uidMap), gid: parseIdMap('gidmap', gidMap) };
+    this.#userNamespace = withUserNamespace(lines, [], (pid) => openSync(`/proc/${pid}/ns/user`, 'r'));
   }
 
   /** Attaches an id-mapped copy of the tree at `source` to `target`. */

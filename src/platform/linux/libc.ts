@@ -75,6 +75,8 @@ export const LOCK_EX = 2;
 export const LOCK_NB = 4;
 export const flock: (fd: number, operation: number) => number = library.func('int flock(int, int)');
 export const CLONE_FS = 0x200;
+export const CLONE_NEWNET = 0x4000_0000;
+export const setns: (fd: number, type: number) => number = library.func('int setns(int, int)');
 export const unshare: (flags: number) => number = library.func('int unshare(int)');
 export const chroot: (path: string) => number = library.func('int chroot(const char *)');
 export const chdir: (path: string) => number = library.func('int chdir(const char *)');
@@ -97,6 +99,7 @@ export const mount: (
 export const umount2: (target: string, flags: number) => number = library.func(
   'int umount2(const char *, int)',
 );
+export const MS_BIND = 4096;
 export const MNT_DETACH = 2;
 export const UMOUNT_NOFOLLOW = 8;
 
@@ -274,6 +277,11 @@ export const tcsetattr: (fd: number, when: number, termios: Buffer) => number = 
 );
 export const cfmakeraw: (termios: Buffer) => void = library.func('void cfmakeraw(void *)');
 export const AF_UNIX = 1;
+export const AF_INET = 2;
+/** netdevice(7). */
+export const SIOCGIFFLAGS = 0x8913;
+export const SIOCSIFFLAGS = 0x8914;
+export const IFF_UP = 1;
 export const SOCK_STREAM = 1;
 export const SOCK_DGRAM = 2;
 export const SOCK_NONBLOCK = 0o4000;

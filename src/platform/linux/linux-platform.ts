@@ -6,6 +6,7 @@ import { LinuxInflaters } from './inflaters.ts';
 import { LinuxLoops } from './loop-devices.ts';
 import { LinuxMemory } from './memory.ts';
 import { LinuxMounts } from './mounts.ts';
+import { LinuxNamespaces } from './namespaces.ts';
 import { LinuxProcesses } from './processes.ts';
 import { LinuxSockets } from './sockets.ts';
 import { LinuxTerminals } from './terminals.ts';
@@ -19,6 +20,7 @@ export const linuxPlatform = (): Platform => ({
   terminals: new LinuxTerminals(),
   sockets: new LinuxSockets(),
   cgroups: new LinuxCgroups(),
+  namespaces: new LinuxNamespaces(),
   memory: new LinuxMemory(),
   inflate: new LinuxInflaters(),
 });

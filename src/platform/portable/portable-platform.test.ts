@@ -11,7 +11,7 @@ import { portablePlatform } from './portable-platform.ts';
 const env = { PATH: '/usr/bin:/bin' };
 
 describe('the portable twin', () => {
-  const { files, mounts, processes, terminals, sockets, cgroups } = portablePlatform();
+  const { files, mounts, processes, terminals, sockets, cgroups, namespaces } = portablePlatform();
   const folder = mkdtempSync(join(tmpdir(), 'gantry-portable-'));
   after(() => rmSync(folder, { recursive: true }));
   const at = (name: string): string => join(folder, name);
@@ -103,6 +103,7 @@ describe('the portable twin', () => {
       () => terminals.open(),
       () => sockets.peerCredentials(0),
       () => cgroups.watchMemory(at('x'), () => {}),
+      () => namespaces.makeNetwork(at('x')),
     ])
       assert.throws(call, isUnimplemented);
     await assert.rejects(terminals.consoleSocket(at('x')), isUnimplemented);

@@ -7,6 +7,7 @@ import type {
   CgroupOperations,
   LoopOperations,
   MountOperations,
+  NamespaceOperations,
   Platform,
   SocketOperations,
   TerminalOperations,
@@ -52,6 +53,13 @@ const cgroups: CgroupOperations = {
   watchMemory: lacking('cgroups.watchMemory'),
 };
 
+const namespaces: NamespaceOperations = {
+  makeNetwork: lacking('namespaces.makeNetwork'),
+  isPinned: () => false,
+  unpin: () => {},
+  raiseLoopback: lacking('namespaces.raiseLoopback'),
+};
+
 export const portablePlatform = (): Platform => ({
   name: 'portable',
   files: new PortableFiles(),
@@ -61,6 +69,7 @@ export const portablePlatform = (): Platform => ({
   terminals,
   sockets,
   cgroups,
+  namespaces,
   // Node's allocator is left to itself.
   memory: { release: () => {} },
   inflate: { engine: () => undefined, open: () => undefined },
