@@ -1,15 +1,16 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { background, type NamespacedContext, withNamespace, withSignal } from '../../base/context.ts';
+import { background, withNamespace } from '../../base/context.ts';
 import { ContainerdError } from '../../base/errors.ts';
 import { parseNamespace } from '../../base/identifiers.ts';
 import { silentLogger } from '../../base/logger.ts';
 import { instantOfMs } from '../../base/time.ts';
 import { rejectsWith } from '../../testing/assertions.ts';
+import { eventsOverTheWire } from '../../testing/remote-stores.ts';
+import { until } from '../../testing/until.ts';
 import { packAny } from '../../wire/any.ts';
-import { ContainerCreateSchema } from '../../wire/gen/containerd/events/container_pb.js';
-import { TaskExitSchema, TaskIOSchema } from '../../wire/gen/containerd/events/task_pb.js';
-import type { Envelope } from './event-exchange.ts';
+import { TaskExitSchema } from '../../wire/gen/containerd/events/task_pb.js';
+import { eventExchangeSuite } from './event-exchange.suite.ts';
 import { Exchange } from './exchange.ts';
 
 const nobody = background(silentLogger);
@@ -34,35 +35,33 @@ async function topics(
   return seen;
 }
 
+eventExchangeSuite('direct', async () => {
+  const exchange = new Exchange();
+  return {
+    exchange,
+    subscribed: async (count) => assert.equal(exchange.subscribers, count),
+    [Symbol.asyncDispose]: async () => {},
+  };
+});
+
+eventExchangeSuite('over the wire', async () => {
+  const exchange = new Exchange();
+  const { remote, [Symbol.asyncDispose]: dispose } = await eventsOverTheWire(exchange);
+  return {
+    exchange: remote,
+    subscribed: (count) =>
+      until(`${count} subscribers are heard`, () => exchange.subscribers === count, { everyMs: 1 }),
+    [Symbol.asyncDispose]: dispose,
+  };
+});
+
 describe('event exchange', () => {
-  it('delivers to everybody who listens, in order, from the moment of the call', async () => {
+  it('begins at the moment of the call', async () => {
     const exchange = new Exchange();
     await exchange.publish(ctx, '/before', exit);
-    const streams = [exchange.subscribe(nobody, []), exchange.subscribe(nobody, [])];
-    for (const topic of ['/a', '/b', '/c/d']) await exchange.publish(ctx, topic, exit);
-    for (const stream of streams) {
-      const seen: Envelope[] = [];
-      for await (const envelope of stream) {
-        seen.push(envelope);
-        if (seen.length === 3) break;
-      }
-      assert.deepEqual(
-        seen.map(({ topic }) => topic),
-        ['/a', '/b', '/c/d'],
-      );
-      assert(seen.every(({ namespace }) => namespace === 'default'));
-      assert((seen[0]?.timestamp ?? 0n) < (seen[1]?.timestamp ?? 0n));
-    }
-    assert.equal(exchange.subscribers, 0);
-  });
-
-  it('refuses bad topics and a missing namespace', async () => {
-    const exchange = new Exchange();
-    for (const topic of ['', 'x', '/', '/a//b', '/a/', '/a b', `/${'x'.repeat(77)}`])
-      await rejectsWith(exchange.publish(ctx, topic, exit), 'InvalidArgument');
-    await rejectsWith(exchange.publish(nobody, '/a', exit), 'FailedPrecondition');
-    const envelope = { timestamp: instantOfMs(5), namespace: other.namespace, topic: 'bad', event: exit };
-    await rejectsWith(exchange.forward(nobody, envelope), 'InvalidArgument');
+    assert.deepEqual(await topics(exchange, ['topic!="/end"'], () => exchange.publish(ctx, '/after', exit)), [
+      '/after',
+    ]);
   });
 
   it('tells new subscribers what happened before it was made, for a while', async () => {
@@ -84,48 +83,6 @@ describe('event exchange', () => {
     ]);
   });
 
-  it('forwards an envelope as it is', async () => {
-    const exchange = new Exchange();
-    const stream = exchange.subscribe(nobody, [])[Symbol.asyncIterator]();
-    const envelope = {
-      timestamp: instantOfMs(5),
-      namespace: other.namespace,
-      topic: '/tasks/exit',
-      event: exit,
-    };
-    await exchange.forward(nobody, envelope);
-    assert.deepEqual((await stream.next()).value, envelope);
-    await stream.return?.();
-  });
-
-  // Fields as containerd's clients filter by them; numbers are not visible.
-  for (const [filter, expected] of [
-    ['namespace==k8s.io', ['/other']],
-    ['topic~="^/tasks/"', ['/tasks/exit', '/tasks/io']],
-    ['event.container_id==c1', ['/tasks/exit']],
-    ['event.pid==7', []],
-    ['event.terminal==true', ['/tasks/io']],
-    ['event.runtime.name==runc', ['/containers/create', '/other']],
-    ['event.container_id', ['/tasks/exit']],
-    ['event.nothing', []],
-    ['namespace==default,event.id==c2', ['/containers/create']],
-  ] as const)
-    it(`filters by ${filter}`, async () => {
-      const exchange = new Exchange();
-      const create = packAny(ContainerCreateSchema, { id: 'c2', runtime: { name: 'runc' } });
-      const unknown = { typeUrl: 'not.Known', value: Uint8Array.of(255) };
-      const malformed = { typeUrl: 'containerd.events.TaskExit', value: Uint8Array.of(255) };
-      const seen = await topics(exchange, [filter], async () => {
-        await exchange.publish(ctx, '/tasks/exit', exit);
-        await exchange.publish(ctx, '/tasks/io', packAny(TaskIOSchema, { terminal: true }));
-        await exchange.publish(ctx, '/containers/create', create);
-        await exchange.publish(other, '/other', create);
-        await exchange.publish(ctx, '/unknown', unknown);
-        await exchange.publish(ctx, '/malformed', malformed);
-      });
-      assert.deepEqual(seen, expected);
-    });
-
   it('answers a filter that does not parse at once', () => {
     const exchange = new Exchange();
     assert.throws(
@@ -133,18 +90,6 @@ describe('event exchange', () => {
       (error) => error instanceof ContainerdError && error.code === 'InvalidArgument',
     );
     assert.equal(exchange.subscribers, 0);
-  });
-
-  it('ends with the signal, also of a subscriber that never reads', async () => {
-    const exchange = new Exchange();
-    const controller = new AbortController();
-    const bound: NamespacedContext = withSignal(ctx, controller.signal);
-    const stream = exchange.subscribe(bound, []);
-    exchange.subscribe(bound, []);
-    assert.equal(exchange.subscribers, 2);
-    controller.abort();
-    assert.equal(exchange.subscribers, 0);
-    for await (const _ of stream) assert.fail('nothing was published');
   });
 
   it('tells a subscriber that is too far behind, after what was queued', async () => {
