@@ -36,6 +36,8 @@ export interface DaemonOptions {
   readonly config?: string;
   readonly env?: Readonly<Record<string, string>>;
   readonly args?: readonly string[];
+  /** Of a peer: with its CRI, whose networks and namespaces `config` keeps to private directories. */
+  readonly cri?: boolean;
 }
 
 const repository = join(import.meta.dirname, '../..');
@@ -65,13 +67,8 @@ export async function startGantry(options: DaemonOptions = {}): Promise<Daemon> 
 }
 
 /** Plugins of a real containerd that would touch the machine outside of its private directories. */
-const peerDisabled = [
-  'io.containerd.grpc.v1.cri',
-  'io.containerd.cri.v1.images',
-  'io.containerd.cri.v1.runtime',
-  'io.containerd.nri.v1.nri',
-  'io.containerd.internal.v1.opt',
-];
+const peerDisabled = ['io.containerd.nri.v1.nri', 'io.containerd.internal.v1.opt'];
+const peerCri = ['io.containerd.grpc.v1.cri', 'io.containerd.cri.v1.images', 'io.containerd.cri.v1.runtime'];
 
 /** containerd 2.1 where it can be had, Debian's 1.6 where not: `name` says which. */
 export const startPeer = async (options: DaemonOptions = {}): Promise<Daemon> =>
@@ -80,9 +77,10 @@ export const startPeer = async (options: DaemonOptions = {}): Promise<Daemon> =>
 export async function startContainerd(binaries: string, options: DaemonOptions = {}): Promise<Daemon> {
   const dir = await privateDir('peer');
   const config = join(dir, 'config.toml');
+  const disabled = options.cri === true ? peerDisabled : [...peerCri, ...peerDisabled];
   await writeFile(
     config,
-    `version = 2\nroot = "${dir}/root"\nstate = "${dir}/state"\ndisabled_plugins = ${JSON.stringify(peerDisabled)}\n` +
+    `version = 2\nroot = "${dir}/root"\nstate = "${dir}/state"\ndisabled_plugins = ${JSON.stringify(disabled)}\n` +
       `[grpc]\naddress = "${dir}/s.sock"\n[ttrpc]\naddress = "${dir}/s.sock.ttrpc"\n${options.config ?? ''}`,
   );
   const env = { PATH: `${binaries}${delimiter}${process.env['PATH'] ?? ''}`, ...options.env };

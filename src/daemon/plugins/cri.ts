@@ -96,8 +96,15 @@ export function cri(dependencies: BuiltinDependencies): Plugin[] {
       const { index, facts, locks, config, isPinned } = get(criImages);
       const settings = get(criRuntime);
       const { content, images: store } = get(metadata);
-      const snapshotterOf = (handler: string): string =>
-        settings.handlers.get(handler)?.snapshotter || config.snapshotters.get(handler) || config.snapshotter;
+      // Where the containers of the default handler are made, its images must be too; containerd forgets that.
+      const snapshotterOf = (name: string): string => {
+        const handler = name || settings.defaultHandler;
+        return (
+          settings.handlers.get(handler)?.snapshotter ||
+          config.snapshotters.get(handler) ||
+          config.snapshotter
+        );
+      };
       const fsInfo = new ImageFsInfo({
         snapshotters: usedSnapshotters(get(snapshotsNoun), {
           names: ['', ...settings.handlers.keys()].map(snapshotterOf),
