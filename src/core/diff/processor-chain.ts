@@ -59,16 +59,25 @@ export async function* processed(
   const running = start(dependencies, steps, payloads, chain);
   const [first, last] = [running[0] as RunningStep, running.at(-1) as RunningStep];
   const output: Readable = last.program.stdout;
+  const input = first.program.stdin as Writable;
+  const giveUp = new AbortController();
   const stop = (): void => {
+    giveUp.abort();
     for (const { program } of running) program.kill();
-    // What a program has put out of our reach may hold its output open.
+    // What a program has put out of our reach may hold these open.
     output.destroy();
+    input.destroy();
   };
   signal.addEventListener('abort', stop, { once: true });
-  chain.defer(() => signal.removeEventListener('abort', stop));
-  const feeding = feed(source, first.program.stdin as Writable);
+  const feeding = feed(source, input, giveUp.signal);
   // A source that fails must not leave the programs waiting for the rest.
   feeding.catch(stop);
+  chain.defer(async () => {
+    signal.removeEventListener('abort', stop);
+    stop();
+    // The source is the caller's again.
+    await feeding.catch(() => {});
+  });
   try {
     for await (const chunk of output) yield chunk as Uint8Array;
   } catch (error) {
@@ -113,7 +122,7 @@ function start(
 }
 
 /** A program may end before it has read everything; what has read the source checks its digest. */
-async function feed(source: AsyncIterable<Uint8Array>, stdin: Writable): Promise<void> {
+async function feed(source: AsyncIterable<Uint8Array>, stdin: Writable, givenUp: AbortSignal): Promise<void> {
   let isOpen = true;
   const closed = new Promise<void>((resolve) => {
     const close = (): void => {
@@ -123,6 +132,7 @@ async function feed(source: AsyncIterable<Uint8Array>, stdin: Writable): Promise
     stdin.once('close', close).once('error', close);
   });
   for await (const chunk of source) {
+    if (givenUp.aborted) return;
     if (!isOpen) continue;
     const taken = new Promise<void>((resolve) => stdin.write(chunk, () => resolve()));
     await Promise.race([taken, closed]);

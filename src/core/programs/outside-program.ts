@@ -5,7 +5,7 @@
  */
 import { closeSync } from 'node:fs';
 import type { Readable, Writable } from 'node:stream';
-import { ContainerdError, hasCode, internal, unknown } from '../../base/errors.ts';
+import { ContainerdError, internal, unknown } from '../../base/errors.ts';
 import { errnoName } from '../../platform/errno.ts';
 import { makePipe } from '../../platform/pipe.ts';
 import type { FileOperations, ProcessOperations, StdioTarget } from '../../platform/platform.ts';
@@ -124,14 +124,12 @@ export class OutsideProgram implements AsyncDisposable {
     return fd;
   }
 
-  /** It and what it has started in its group. Harmless when it has ended. */
+  /** It and what it has started in its group. Never throws: one that is gone, or may not be killed, ends by itself. */
   kill(): void {
     if (this.#hasEnded) return;
     try {
       this.#processes.kill(-this.#pid, SIGKILL);
-    } catch (error) {
-      if (!hasCode(error, 'NotFound')) throw error;
-    }
+    } catch {}
   }
 
   /** Kills what still runs. */
