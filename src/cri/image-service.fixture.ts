@@ -36,6 +36,7 @@ export interface ImageServiceFixtureOptions extends TestRegistryOptions {
   readonly pinned?: string;
   readonly pullProgressTimeoutMs?: number;
   readonly walkEveryMs?: number;
+  readonly maxConcurrentDownloads?: number;
 }
 
 export class ImageServiceFixture implements AsyncDisposable {
@@ -76,7 +77,7 @@ export class ImageServiceFixture implements AsyncDisposable {
     const isPinned = (name: string): boolean => name.includes(pinned);
     const settings: ImageSettings = {
       registryConfigPath: '',
-      maxConcurrentDownloads: 3,
+      maxConcurrentDownloads: options.maxConcurrentDownloads ?? 3,
       pullProgressTimeoutMs,
       snapshotterOf: () => 'native',
       isPinned,

@@ -255,6 +255,28 @@ test('a download that stands still ends the pull, one that goes on does not', as
   assert.equal(await fixture.pull('app:v1'), image.configDescriptor.digest);
 });
 
+test('no more layers of an image are on their way than allowed', async () => {
+  await using fixture = await ImageServiceFixture.make({ maxConcurrentDownloads: 1 });
+  const image = buildImage([{ a: 'one' }, { b: 'two' }], { platform: hostPlatform() });
+  const { remote } = fixture.transfer;
+  publish(remote.storage, 'app', 'v1', image);
+  const layers = image.layers.map(({ descriptor }) => {
+    const effect = { kind: 'hold', afterBytes: 10, reached: deferred(), release: deferred() } as const;
+    remote.faults.add({ path: descriptor.digest, method: 'GET', effect });
+    return { digest: descriptor.digest, ...effect };
+  });
+  const pulling = fixture.pull('app:v1');
+  await Promise.race(layers.map(({ reached }) => reached.promise));
+  const asked = () => layers.filter(({ digest }) => fixture.transfer.requestsFor(digest).length > 0);
+  // The one that is held holds the only place: the other is asked for only when the first is done.
+  assert.equal(asked().length, 1);
+  asked()[0]?.release.resolve();
+  await Promise.all(layers.map(({ reached }) => reached.promise));
+  assert.equal(asked().length, 2);
+  for (const { release } of layers) release.resolve();
+  assert.equal(await pulling, image.configDescriptor.digest);
+});
+
 test('file systems of images and of what containers write', async () => {
   await using fixture = await ImageServiceFixture.make({ walkEveryMs: 0 });
   const image = buildImage([{ file: Buffer.alloc(50_000, 'x') }], { platform: hostPlatform() });

@@ -313,6 +313,27 @@ void describe('the CRI: settings', () => {
     assert.match(await readFile(join(daemon.root, '../log'), 'utf8'), /snapshotter .*zfs.* not loaded/);
   });
 
+  void it('hosts are looked up where registry.config_path says', async () => {
+    await using registry = await startRegistry(['busybox']);
+    const roots = await mkdtemp(join(tmpdir(), 'gantry-cri-hosts-'));
+    try {
+      await mkdir(join(roots, 'nowhere.invalid'));
+      await writeFile(join(roots, 'nowhere.invalid/hosts.toml'), `server = "http://${registry.host}"\n`);
+      const config = `[plugins."io.containerd.cri.v1.images".registry]\nconfig_path = "${roots}"\n`;
+      await using daemon = await startGantry({ config });
+      await using connection = connectGrpc(daemon.address);
+      const image = 'nowhere.invalid/sample/busybox:latest';
+      await connection.client(ImageService).pullImage({ image: { image } });
+      const { images: listed } = await connection.client(ImageService).listImages({});
+      assert.deepEqual(
+        listed.map(({ repoTags }) => repoTags),
+        [[image]],
+      );
+    } finally {
+      await rm(roots, { recursive: true, force: true });
+    }
+  });
+
   void it('each handler has its own snapshotter and cgroup driver', async () => {
     await using registry = await startRegistry(['busybox']);
     await using daemon = await startGantry({
