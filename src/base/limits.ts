@@ -217,6 +217,8 @@ export const limits = {
   criPullProgressMs: 5 * 60_000,
   /** Before images of other clients are followed again, after that has failed. */
   criFollowPauseMs: 1_000,
+  /** Before a runtime that does not say what it can do is asked again. */
+  criFeaturesRetryMs: 60_000,
   /** A CNI configuration file, and how many of them a directory may have. */
   cniConfigBytes: 1024 * 1024,
   cniConfigFiles: 1_000,

@@ -1,8 +1,9 @@
 /**
  * What runtime handlers can do, as their runtimes say (OCI runtime specification, "Features Structure"), and what the
- * kernel adds. Asking starts a process, so each handler is asked once; one that fails is asked again the next time.
+ * kernel adds. Asking starts a process, so each handler is asked once; one that fails is asked again after a while.
  */
-import type { Context } from '../base/context.ts';
+import { type Context, forCleanup } from '../base/context.ts';
+import { limits } from '../base/limits.ts';
 import type { JsonObject } from '../oci/json.ts';
 import type { RuntimeHandler } from './settings.ts';
 
@@ -20,22 +21,50 @@ export interface RuntimeFeaturesDependencies {
 
 const none: HandlerFeatures = { recursiveReadOnlyMounts: false, userNamespaces: false };
 
+export interface RuntimeFeaturesOptions {
+  /** Before a runtime that could not be asked is asked again: the kubelet comes every few seconds. */
+  readonly retryMs: number;
+}
+
+interface Asked {
+  readonly features: Promise<HandlerFeatures>;
+  failedAtMs: number | undefined;
+}
+
 export class RuntimeFeatures {
   readonly #deps: RuntimeFeaturesDependencies;
-  readonly #known = new Map<string, Promise<HandlerFeatures>>();
+  readonly #options: RuntimeFeaturesOptions;
+  readonly #asked = new Map<string, Asked>();
 
-  constructor(dependencies: RuntimeFeaturesDependencies) {
+  constructor(dependencies: RuntimeFeaturesDependencies, options: RuntimeFeaturesOptions) {
     this.#deps = dependencies;
+    this.#options = options;
   }
 
   /** None of a runtime that cannot be asked, which is logged: the handler may work all the same. */
   async of(ctx: Context, handler: RuntimeHandler): Promise<HandlerFeatures> {
-    const known = this.#known.get(handler.name) ?? this.#ask(ctx, handler);
-    this.#known.set(handler.name, known);
+    const known = this.#asked.get(handler.name);
+    if (known !== undefined && !this.#isStale(known)) return known.features;
+    const asked: Asked = {
+      features: this.#askQuietly(ctx, handler, () => {
+        asked.failedAtMs = performance.now();
+      }),
+      failedAtMs: undefined,
+    };
+    this.#asked.set(handler.name, asked);
+    return asked.features;
+  }
+
+  #isStale({ failedAtMs }: Asked): boolean {
+    return failedAtMs !== undefined && performance.now() - failedAtMs >= this.#options.retryMs;
+  }
+
+  /** Others wait for the answer too, so it does not go with the caller. */
+  async #askQuietly(ctx: Context, handler: RuntimeHandler, onFailure: () => void): Promise<HandlerFeatures> {
     try {
-      return await known;
+      return await this.#ask(forCleanup(ctx, limits.runtimeInfoMs), handler);
     } catch (error) {
-      this.#known.delete(handler.name);
+      onFailure();
       ctx.log.warn({ handler: handler.name, error: String(error) }, 'runtime does not say what it can do');
       return none;
     }

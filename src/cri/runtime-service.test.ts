@@ -4,8 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { background } from '../base/context.ts';
+import { deferred } from '../base/deferred.ts';
 import { hasCode, unknown } from '../base/errors.ts';
 import { silentLogger } from '../base/logger.ts';
+import type { JsonObject } from '../oci/json.ts';
 import { CgroupDriver } from '../wire/gen/runtime/v1/status_pb.js';
 import { loadCniNetworks } from './cni-config.ts';
 import { runtimeConfig } from './runtime-config.ts';
@@ -40,8 +42,8 @@ const settingsOf = (
 });
 
 const able = { mountOptions: ['ro', 'rro'], linux: { mountExtensions: { idmap: { enabled: true } } } };
-const featuresOf = (ask: RuntimeFeaturesDependencies['ask'], kernelRelease = '6.18.5') =>
-  new RuntimeFeatures({ ask, kernelRelease });
+const featuresOf = (ask: RuntimeFeaturesDependencies['ask'], kernelRelease = '6.18.5', retryMs = 0) =>
+  new RuntimeFeatures({ ask, kernelRelease }, { retryMs });
 
 const bridge = {
   cniVersion: '1.0.0',
@@ -177,6 +179,27 @@ describe('what runtimes can do', () => {
     assert.deepEqual(await features.of(ctx, handler('runc')), all);
     assert.deepEqual(await features.of(ctx, handler('runc')), all);
     assert.equal(asked, 2);
+  });
+
+  it('is not asked at once after a failure, nor twice at the same time, and not given up with its caller', async () => {
+    let asked = 0;
+    const answer = deferred<JsonObject>();
+    const features = featuresOf(
+      (within) => {
+        asked += 1;
+        assert.equal(within.signal.aborted, false);
+        return answer.promise;
+      },
+      '6.18.5',
+      60_000,
+    );
+    const gone = { ...ctx, signal: AbortSignal.abort() };
+    const both = [features.of(gone, handler('runc')), features.of(ctx, handler('runc'))];
+    answer.reject(unknown('the shim does not start'));
+    const none = { recursiveReadOnlyMounts: false, userNamespaces: false };
+    assert.deepEqual(await Promise.all(both), [none, none]);
+    assert.deepEqual(await features.of(ctx, handler('runc')), none);
+    assert.equal(asked, 1);
   });
 
   it('takes both a runtime and a kernel for recursive read-only mounts', async () => {

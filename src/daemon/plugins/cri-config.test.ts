@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { parse } from 'smol-toml';
+import { parse, stringify } from 'smol-toml';
 import { hasCode } from '../../base/errors.ts';
 import { TomlConfigTable, type TomlRecord } from '../../core/plugins/config-table.ts';
-import { type ConfigTable } from '../../core/plugins/plugin.ts';
+import type { ConfigTable } from '../../core/plugins/plugin.ts';
 import { unpackAny } from '../../wire/any.ts';
 import { OptionsSchema } from '../../wire/gen/containerd/types/runc/options/oci_pb.js';
 import { readCriImages, readCriRuntime } from './cri-config.ts';
@@ -62,6 +62,15 @@ void describe('settings of the CRI', () => {
 
   void it('one directory of CNI plugins stands for the list', () => {
     assert.deepEqual(readCriRuntime(tableOf('[cni]\nbin_dir = "/a"')).cni.binDirs, ['/a']);
+  });
+
+  void it('what is in force can be read again', () => {
+    for (const text of ['', '[cni]\nbin_dir = "/a"', '[runtime_platforms.kata]\nsnapshotter = "native"'])
+      for (const read of [readCriImages, readCriRuntime]) {
+        const table = tableOf(text);
+        const settings = read(table);
+        assert.deepEqual(read(tableOf(stringify(table.effective()))), settings);
+      }
   });
 
   void it('a snapshotter for each handler, as older configurations are migrated', () => {

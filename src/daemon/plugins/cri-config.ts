@@ -101,13 +101,13 @@ function readCni(table: ConfigTable): CniSettings {
   const one = absolute(table, 'bin_dir', '');
   if (one !== '' && table.has('bin_dirs'))
     throw table.wrong('bin_dir', 'cannot be set beside bin_dirs: put it into that list');
-  const binDirs = table.strings('bin_dirs', cniBinDirs);
+  const binDirs = one === '' ? table.strings('bin_dirs', cniBinDirs) : [one];
   const relative = binDirs.find((folder) => !path.isAbsolute(folder));
   if (relative !== undefined)
     throw table.wrong('bin_dirs', `must be absolute paths, not ${JSON.stringify(relative)}`);
   return {
     confDir,
-    binDirs: one === '' ? binDirs : [one],
+    binDirs,
     maxConfNum: atLeast(0, table, 'max_conf_num', 1),
   };
 }

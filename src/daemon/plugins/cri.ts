@@ -4,6 +4,7 @@ import { release } from 'node:os';
 import path from 'node:path';
 import { failedPrecondition } from '../../base/errors.ts';
 import { KeyedLock } from '../../base/keyed-lock.ts';
+import { limits } from '../../base/limits.ts';
 import { version } from '../../base/version.ts';
 import { noConfig } from '../../core/plugins/config-table.ts';
 import { pluginId } from '../../core/plugins/graph.ts';
@@ -115,10 +116,10 @@ export function cri(dependencies: BuiltinDependencies): Plugin[] {
         }),
         walkEveryMs: config.statsPeriodMs,
       });
-      const features = new RuntimeFeatures({
-        ask: askFeatures(dependencies, get(shimManager)),
-        kernelRelease: release(),
-      });
+      const features = new RuntimeFeatures(
+        { ask: askFeatures(dependencies, get(shimManager)), kernelRelease: release() },
+        { retryMs: limits.criFeaturesRetryMs },
+      );
       const places = {
         containerdRootDir: configuration.daemon.rootDir,
         containerdEndpoint: configuration.address,
