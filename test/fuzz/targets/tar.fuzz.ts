@@ -106,6 +106,16 @@ function withPax(records: readonly (readonly [string, string])[], entry: TarEntr
   );
 }
 
+/** GNU's long names, in entries of their own before the one that they belong to. */
+function withLongName(typeFlag: 'L' | 'K', name: string, entry: TarEntry): Buffer {
+  const body = Buffer.from(`${name}\0`);
+  const header = tarEntryHeader({ ...emptyFile('././@LongLink', 0o644), sizeBytes: body.length });
+  header.write(typeFlag, 156, 'latin1');
+  return mend(
+    Buffer.concat([header, body, tarPadding(body.length), write(entry, Buffer.alloc(0)), tarEnd()]),
+  );
+}
+
 function oldSparse(): Buffer {
   const header = tarEntryHeader({ ...emptyFile('sparse', 0o644), sizeBytes: 5 });
   header.write('S', 156, 'latin1');
@@ -126,6 +136,8 @@ export const tar: FuzzTarget = {
     Buffer.concat([write(file, Buffer.from('hello')), write(link, Buffer.alloc(0)), tarEnd()]),
     Buffer.concat([write(rich, Buffer.from('world')), write(device, Buffer.alloc(0)), tarEnd()]),
     oldSparse(),
+    withLongName('L', 'long/'.repeat(30), { ...link, kind: 'directory', linkPath: '' }),
+    withLongName('K', '../'.repeat(50), link),
     withPax([...sparse1, ['GNU.sparse.name', 'real-name']], file, `1\n10\n5\n${'\0'.repeat(505)}hello`),
     withPax(
       [
