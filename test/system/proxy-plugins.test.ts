@@ -6,9 +6,10 @@ import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
 import { mkdir, mkdtemp, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { background, withNamespace } from '../../src/base/context.ts';
+import { background, type Context, withNamespace } from '../../src/base/context.ts';
+import { alreadyExists } from '../../src/base/errors.ts';
 import { parseNamespace, parseSnapshotKey, type SnapshotKey } from '../../src/base/identifiers.ts';
 import { silentLogger } from '../../src/base/logger.ts';
 import { ProxyContentStore } from '../../src/core/content/proxy-content-store.ts';
@@ -16,8 +17,16 @@ import { WalkingDiffer } from '../../src/core/diff/walking-differ.ts';
 import { RemotePlugin } from '../../src/core/plugins/remote-plugin.ts';
 import { makeBackend } from '../../src/core/snapshots/backend.fixture.ts';
 import { NativeSnapshotter } from '../../src/core/snapshots/native.ts';
-import type { SnapshotInfo, Snapshotter } from '../../src/core/snapshots/snapshotter.ts';
+import type {
+  CommitOptions,
+  PrepareOptions,
+  SnapshotInfo,
+  Snapshotter,
+} from '../../src/core/snapshots/snapshotter.ts';
+import { chainIds } from '../../src/oci/chain-id.ts';
+import type { Descriptor } from '../../src/oci/descriptor.ts';
 import { hostPlatform } from '../../src/oci/platform.ts';
+import type { Mount } from '../../src/platform/mount.ts';
 import { selectPlatform } from '../../src/platform/select.ts';
 import { diffService } from '../../src/services/diff.ts';
 import { buildImage, publish } from '../../src/testing/registry/image-builder.ts';
@@ -63,16 +72,57 @@ async function assertRuns(ctr: Ctr, snapshotter: string): Promise<void> {
   await ctr('images', 'rm', '--sync', image);
 }
 
+interface Layered {
+  readonly reference: string;
+  readonly layers: number;
+  readonly chain: readonly string[];
+  readonly descriptors: readonly Descriptor[];
+}
+
 /** Three layers, of which the second deletes a file of the first. */
-function publishLayers(mark: string): { reference: string; layers: number } {
+function publishLayers(mark: string): Layered {
   const trees = [
-    { 'etc/': {}, 'etc/base': mark, 'etc/gone': 'x' },
-    { 'etc/.wh.gone': '', 'etc/middle': 'middle' },
-    { 'etc/top': 'top' },
+    { 'etc/': {}, 'etc/base': mark, 'etc/gone': mark },
+    { 'etc/.wh.gone': '', 'etc/middle': mark },
+    { 'etc/top': mark },
   ];
   const image = buildImage(trees, { platform: hostPlatform() });
-  publish(layered.storage, 'layered', 'latest', image);
-  return { reference: `${layered.host}/layered:latest`, layers: trees.length };
+  publish(layered.storage, `layered-${basename(mark)}`, 'latest', image);
+  return {
+    reference: `${layered.host}/layered-${basename(mark)}:latest`,
+    layers: trees.length,
+    chain: chainIds(image.layers.map(({ diffId }) => diffId)),
+    descriptors: image.layers.map(({ descriptor }) => descriptor),
+  };
+}
+
+/** Passes every call on. */
+class ProxiedCalls implements Snapshotter {
+  readonly name: string;
+  readonly capabilities: readonly string[] = [];
+  readonly #backend: Snapshotter;
+
+  constructor(backend: Snapshotter) {
+    this.#backend = backend;
+    this.name = backend.name;
+  }
+
+  stat: Snapshotter['stat'] = (...args) => this.#backend.stat(...args);
+  update: Snapshotter['update'] = (...args) => this.#backend.update(...args);
+  usage: Snapshotter['usage'] = (...args) => this.#backend.usage(...args);
+  mounts: Snapshotter['mounts'] = (...args) => this.#backend.mounts(...args);
+  view: Snapshotter['view'] = (...args) => this.#backend.view(...args);
+  remove: Snapshotter['remove'] = (...args) => this.#backend.remove(...args);
+  list: Snapshotter['list'] = (...args) => this.#backend.list(...args);
+  cleanup: Snapshotter['cleanup'] = (...args) => this.#backend.cleanup(...args);
+
+  prepare(ctx: Context, key: SnapshotKey, options: PrepareOptions): Promise<Mount[]> {
+    return this.#backend.prepare(ctx, key, options);
+  }
+
+  commit(ctx: Context, name: SnapshotKey, key: SnapshotKey, options: CommitOptions): Promise<void> {
+    return this.#backend.commit(ctx, name, key, options);
+  }
 }
 
 const topOf = (infos: readonly SnapshotInfo[]): SnapshotKey =>
@@ -172,6 +222,53 @@ describe('a snapshotter of another program', { concurrency: 1 }, () => {
     await assertRuns(daemon.ctr, 'far');
     await until('nothing is left over there', async () => (await keysOf(far)).length === 0);
   });
+});
+
+/** Has the lower layers of an image already, and says so when it is asked for a place to put them. */
+class LazySnapshotter extends ProxiedCalls {
+  readonly filled: string[] = [];
+  readonly #has: readonly string[];
+
+  constructor(backend: Snapshotter, has: readonly string[]) {
+    super(backend);
+    this.#has = has;
+  }
+
+  override async prepare(ctx: Context, key: SnapshotKey, options: PrepareOptions): Promise<Mount[]> {
+    const target = options.labels?.['containerd.io/snapshot.ref'] ?? '';
+    const index = this.#has.indexOf(target);
+    const mounts = await super.prepare(ctx, key, options);
+    if (index === -1) return mounts;
+    await writeFile(join(mounts[0]!.source, `lazy-${index}`), '');
+    this.filled.push(target);
+    // The second way to say it: nothing is left to write.
+    if (index > 0) return mounts.map((mount) => ({ ...mount, options: ['rbind', 'ro'] }));
+    const labels = { labels: { 'containerd.io/snapshot.ref': target } };
+    await super.commit(ctx, parseSnapshotKey(`lazy ${target}`), key, labels);
+    throw alreadyExists('target snapshot', target);
+  }
+}
+
+test('layers that a snapshotter has are not fetched: those it commits itself, and those it has filled', async () => {
+  await using cleanup = new AsyncDisposableStack();
+  const { reference, chain, layers, descriptors } = publishLayers('lazy');
+  const native = cleanup.use(await makeBackend(NativeSnapshotter)).snapshotter;
+  const far = new LazySnapshotter(native, chain.slice(0, 2));
+  const { address } = cleanup.use(await servePlugin([servedSnapshotter('lazy', far)]));
+  const daemon = cleanup.use(await startGantry({ config: proxy('lazy', 'snapshot', address) }));
+  await daemon.ctr('images', 'pull', '--plain-http', '--snapshotter', 'lazy', reference);
+  assert.deepEqual(far.filled, chain.slice(0, 2));
+  const fetched = descriptors.filter(({ digest }) =>
+    layered.requests.some(({ method, path }) => method === 'GET' && path.includes(digest)),
+  );
+  assert.deepEqual(fetched, descriptors.slice(2));
+  const committed = await daemon.ctr('snapshots', '--snapshotter', 'lazy', 'ls');
+  for (const id of chain) assert.match(committed, new RegExp(`${id}.*Committed`));
+  assert.equal(committed.match(/Committed/g)?.length, layers);
+  await daemon.ctr('snapshots', '--snapshotter', 'lazy', 'view', 'look', chain.at(-1)!);
+  const look = (await keysOf(native)).find((key) => key.endsWith('/look'));
+  const [view] = await native.mounts(within('default'), parseSnapshotKey(look!));
+  assert.deepEqual(readdirSync(view!.source).toSorted(), ['etc', 'lazy-0', 'lazy-1']);
 });
 
 test("a containerd's blockfile: file systems that are mounted, in namespaces that it wants told", async (t) => {

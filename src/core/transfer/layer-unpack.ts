@@ -41,6 +41,8 @@ export interface Layer {
 export interface PreparedLayer {
   readonly key: SnapshotKey;
   readonly mounts: readonly Mount[];
+  /** A snapshotter of another program has filled it, and only wants it to be committed. */
+  readonly isStaged: boolean;
 }
 
 /** Errors: InvalidArgument when manifest and config do not fit. */
@@ -102,7 +104,8 @@ export class LayerUnpack {
       const key = extractKey(layer.chainId);
       try {
         const options = { labels, ...(parent !== undefined && { parent }) };
-        return { key, mounts: await this.#snapshotter.prepare(ctx, key, options) };
+        const mounts = await this.#snapshotter.prepare(ctx, key, options);
+        return { key, mounts, isStaged: this.#snapshotter.isRemote === true && isReadOnly(mounts) };
       } catch (error) {
         if (!hasCode(error, 'AlreadyExists') || attempt >= 3)
           throw wrap(`failed to prepare extraction snapshot ${JSON.stringify(key)}`, error);
@@ -152,7 +155,11 @@ export class LayerUnpack {
     ctx: NamespacedContext,
     layer: Layer,
     key: SnapshotKey,
-    { isRebased = false, isSynced = false }: { isRebased?: boolean; isSynced?: boolean } = {},
+    {
+      isRebased = false,
+      isSynced = false,
+      isStaged = false,
+    }: { isRebased?: boolean; isSynced?: boolean; isStaged?: boolean } = {},
   ): Promise<void> {
     const labels = snapshotLabels(layer);
     const parent = isRebased ? layer.parent : undefined;
@@ -164,6 +171,8 @@ export class LayerUnpack {
       if (!hasCode(error, 'AlreadyExists')) throw wrap(`failed to commit snapshot ${key}`, error);
       await this.removeQuietly(ctx, key);
     }
+    // Its blob was not fetched.
+    if (isStaged) return;
     const label = 'containerd.io/uncompressed';
     const { digest } = layer.descriptor;
     await this.#deps.content.update(ctx, { digest, labels: { [label]: layer.diffId } }, [`labels.${label}`]);
@@ -192,3 +201,7 @@ function snapshotLabels({ chainId, descriptor }: Layer): Record<string, string> 
   );
   return { ...Object.fromEntries(inherited), 'containerd.io/snapshot.ref': chainId };
 }
+
+/** As a remote snapshotter answers a prepare when there is nothing left to write. */
+const isReadOnly = (mounts: readonly Mount[]): boolean =>
+  mounts.length === 1 && mounts[0]?.options.includes('ro') === true;

@@ -4,7 +4,8 @@
  * Side by side where the snapshotter can give a snapshot its parent afterwards (side-by-side.ts), else parents first,
  * one layer after the other, each applied while those above are still on their way. Each layer once, whoever wants it.
  * A layer's snapshot is committed only when its diffID holds; one that fails leaves no snapshot behind. Layers below
- * the highest snapshot that exists are neither fetched nor applied, as in containerd.
+ * the highest snapshot that exists are neither fetched nor applied, as in containerd, nor are those that a snapshotter of
+ * another program says it has when it is asked for a place to put them.
  */
 import type { NamespacedContext } from '../../base/context.ts';
 import type { Digest } from '../../base/digest.ts';
@@ -46,15 +47,24 @@ export class Unpacker {
     if (top === undefined) return undefined;
     const unpack = new LayerUnpack(this.#deps, { snapshotter });
     const missing = layers.slice(await this.#countExisting(ctx, unpack, snapshotter, layers));
-    for (const { descriptor } of missing) source.ready(descriptor).catch(() => {});
+    const fetchFrom = (index: number): void => {
+      for (const { descriptor } of missing.slice(index)) source.ready(descriptor).catch(() => {});
+    };
+    // Another program may have a layer without its blob: what it has is not fetched.
+    const asksFirst = snapshotter.isRemote === true;
+    if (!asksFirst) fetchFrom(0);
     if (canRebase(snapshotter) && this.#deps.differs.every(({ appliesEarly }) => appliesEarly === true)) {
       const { report } = this.#deps;
       await using sideBySide = new SideBySide(ctx, { unpack, snapshotter, source, report });
       await sideBySide.run(missing);
     } else
-      for (const layer of missing) {
-        await source.ready(layer.descriptor);
-        await this.#unpackOne(ctx, unpack, layer);
+      for (const [index, layer] of missing.entries()) {
+        const bring = (): Promise<void> => {
+          fetchFrom(index);
+          return source.ready(layer.descriptor);
+        };
+        if (!asksFirst) await bring();
+        await this.#unpackOne(ctx, unpack, layer, bring);
       }
     const label = `containerd.io/gc.ref.snapshot.${snapshotter.name}`;
     const config = { digest: manifest.config.digest, labels: { [label]: top.chainId } };
@@ -81,14 +91,23 @@ export class Unpacker {
     return 0;
   }
 
-  async #unpackOne(ctx: NamespacedContext, unpack: LayerUnpack, layer: Layer): Promise<void> {
+  async #unpackOne(
+    ctx: NamespacedContext,
+    unpack: LayerUnpack,
+    layer: Layer,
+    bring: () => Promise<void>,
+  ): Promise<void> {
     using _ = await unpack.lock(ctx, layer);
     const prepared = await unpack.prepare(ctx, layer);
     if (prepared !== undefined) {
       await using undo = new AsyncDisposableStack();
       undo.defer(() => unpack.removeQuietly(ctx, prepared.key));
-      await unpack.apply(ctx, layer, prepared.mounts);
-      await unpack.commit(ctx, layer, prepared.key);
+      const { isStaged } = prepared;
+      if (!isStaged) {
+        await bring();
+        await unpack.apply(ctx, layer, prepared.mounts);
+      }
+      await unpack.commit(ctx, layer, prepared.key, { isStaged });
       undo.move();
     }
     this.#deps.report.extracted(layer.descriptor);
