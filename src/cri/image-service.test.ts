@@ -226,6 +226,24 @@ test('a removal takes all names, and may be repeated', async () => {
   );
 });
 
+test('a pull and a removal of the same image at once leave no name without its content', async () => {
+  await using fixture = await ImageServiceFixture.make();
+  publish(fixture.transfer.remote.storage, 'app', 'v1', sample('one'));
+  const image = { image: fixture.reference('app:v1') };
+  for (let round = 0; round < 6; round += 1) {
+    await Promise.all([
+      fixture.pull('app:v1'),
+      fixture.client.removeImage({ image }),
+      fixture.pull('app:v1'),
+    ]);
+    const digests = new Set<string>(await fixture.transfer.digests(fixture.ctx));
+    for (const { name, target } of (await fixture.stored()).values())
+      assert.ok(digests.has(target.digest), name);
+    await fixture.client.removeImage({ image });
+    assert.deepEqual([...(await fixture.stored()).keys()], []);
+  }
+});
+
 test('a name that is wrong is refused before anything is asked', async () => {
   await using fixture = await ImageServiceFixture.make();
   for (const image of ['', 'app/UPPER', 'https://host/app', 'a'.repeat(2000)])
