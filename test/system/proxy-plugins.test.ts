@@ -36,7 +36,7 @@ import { until } from '../../src/testing/until.ts';
 import { type Ctr, ctrOf, debianCtr } from '../support/ctr.ts';
 import { type Daemon, startGantry, startPeer } from '../support/daemon.ts';
 import { type Registry, startRegistry } from '../support/registry.ts';
-import { run } from '../support/run.ts';
+import { attempt, run } from '../support/run.ts';
 
 let registry: Registry;
 let layered: TestRegistry;
@@ -206,6 +206,10 @@ describe('a snapshotter of another program', { concurrency: 1 }, () => {
         `ENOENT.*\\(proxy plugin io\\.containerd\\.snapshotter\\.v1\\.gone at ${gone}\\): unavailable`,
       ),
     );
+    const gantry = join(import.meta.dirname, '../../bin/gantry');
+    const check = await attempt(gantry, ['--address', daemon.address, 'check']);
+    assert.match(check.stdout, /notice: gone: its snapshots could not be looked at: connect ENOENT/);
+    assert.equal(check.status, 0, check.stderr);
     await program[Symbol.asyncDispose]();
     const image = registry.reference('busybox');
     const pull = ['images', 'pull', '--plain-http', '--snapshotter', 'far', image];

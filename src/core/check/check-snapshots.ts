@@ -5,7 +5,7 @@
  */
 import { existsSync } from 'node:fs';
 import { type Context, checkSignal } from '../../base/context.ts';
-import { failedPrecondition } from '../../base/errors.ts';
+import { ContainerdError, failedPrecondition } from '../../base/errors.ts';
 import type { SnapshotKey } from '../../base/identifiers.ts';
 import { dropSnapshot, type SnapshotRow, snapshotRows } from '../metadata/check-rows.ts';
 import type { MetadataStore } from '../metadata/metadata.ts';
@@ -38,15 +38,34 @@ export class SnapshotCheck {
     for (const name of store.snapshotterNames()) {
       const backend = backends.get(name);
       if (backend === undefined) continue;
+      if (backend.isRemote === true) {
+        yield* this.#remoteRows(ctx, name);
+        continue;
+      }
       await store.snapshotter(name).settle(ctx);
-      yield* this.#rows(ctx, name, backend);
+      yield* this.#rows(ctx, name);
       if (isInspectable(backend)) yield* this.#directories(ctx, name, backend);
     }
   }
 
-  async *#rows(ctx: Context, name: string, backend: Snapshotter): AsyncGenerator<Problem> {
+  /** A program that is not there is no damage: what it has cannot be told. */
+  async *#remoteRows(ctx: Context, name: string): AsyncGenerator<Problem> {
+    try {
+      await this.#deps.store.snapshotter(name).settle(ctx);
+      yield* this.#rows(ctx, name);
+    } catch (error) {
+      checkSignal(ctx.signal);
+      const { message } = ContainerdError.from(error);
+      const problem = `its snapshots could not be looked at: ${message}`;
+      const { finding } = collected('snapshotter-unavailable', name, `snapshotter ${name}`, problem);
+      yield { finding: { ...finding, remedy: 'start the program that serves it, and check again' } };
+    }
+  }
+
+  async *#rows(ctx: Context, name: string): AsyncGenerator<Problem> {
     const { tally, store } = this.#deps;
-    const infos = await Array.fromAsync(backend.list(ctx, []));
+    const { keys } = store.snapshotter(name);
+    const infos = await Array.fromAsync(keys.all(ctx));
     // Rows second: a row is written after the back end has its snapshot, and goes before it.
     const rows = this.#rowsOf(name);
     tally.snapshots += rows.length;
@@ -54,7 +73,7 @@ export class SnapshotCheck {
     const byKey = new Map(rows.map((row) => [`${row.namespace}\0${row.key}`, row]));
     for (const row of rows) {
       checkSignal(ctx.signal);
-      const info = known.get(row.backendKey) ?? (await this.#ask(ctx, backend, row.backendKey));
+      const info = known.get(row.backendKey) ?? (await this.#ask(ctx, name, row.backendKey));
       if (info === undefined) {
         if (this.#isStillThere(row))
           yield this.#lost(
@@ -69,11 +88,11 @@ export class SnapshotCheck {
     }
     const listed = new Set(rows.map(({ backendKey }) => backendKey));
     for (const { key } of infos)
-      if (!listed.has(key) && !store.snapshotter(name).keys.isBusy(key) && !this.#isListed(name, key)) {
+      if (!listed.has(key) && !keys.isBusy(key) && !this.#isListed(name, key)) {
         store.changes.dirtySnapshotters.add(name);
         yield {
           ...collected('snapshot-orphan', key, `snapshotter ${name}`, 'the snapshot is in no namespace'),
-          isThere: async () => (await this.#ask(ctx, backend, key)) !== undefined,
+          isThere: async () => (await this.#ask(ctx, name, key)) !== undefined,
         };
       }
   }
@@ -173,8 +192,9 @@ export class SnapshotCheck {
   }
 
   /** Made after the list was read. */
-  async #ask(ctx: Context, backend: Snapshotter, backendKey: SnapshotKey): Promise<SnapshotInfo | undefined> {
-    for await (const info of backend.list(ctx, [])) if (info.key === backendKey) return info;
+  async #ask(ctx: Context, name: string, backendKey: SnapshotKey): Promise<SnapshotInfo | undefined> {
+    for await (const info of this.#deps.store.snapshotter(name).keys.all(ctx))
+      if (info.key === backendKey) return info;
     return undefined;
   }
 }

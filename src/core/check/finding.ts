@@ -22,6 +22,7 @@ export type FindingKind =
   | 'snapshot-directory-missing'
   | 'snapshot-orphan'
   | 'snapshot-directory-orphan'
+  | 'snapshotter-unavailable'
   | 'image-broken'
   | 'container-broken'
   | 'lease-dangling'

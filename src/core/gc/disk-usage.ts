@@ -146,13 +146,13 @@ async function unitsOf(
   return { byKey: units, content };
 }
 
-/** Undefined when it has gone meanwhile. */
+/** Undefined when it has gone meanwhile, or is with a program that is not there. */
 async function usageOf(store: MetadataStore, ctx: Context, row: SnapshotRow): Promise<number | undefined> {
   try {
     const within = withNamespace(ctx, row.namespace as Namespace);
     return (await store.snapshotter(row.snapshotter).usage(within, row.key as SnapshotKey)).sizeBytes;
   } catch (error) {
-    if (hasCode(error, 'NotFound')) return undefined;
+    if (hasCode(error, 'NotFound') || hasCode(error, 'Unavailable')) return undefined;
     throw error;
   }
 }

@@ -69,7 +69,8 @@ export class BackendKeys {
     return left;
   }
 
-  async *#all(ctx: Context): AsyncGenerator<SnapshotInfo> {
+  /** All that the back end has. Errors: those of its list. */
+  async *all(ctx: Context): AsyncGenerator<SnapshotInfo> {
     try {
       yield* this.#backend.list(ctx, []);
     } catch (error) {
@@ -108,7 +109,7 @@ export class BackendKeys {
   async #unlisted(ctx: Context): Promise<SnapshotKey[]> {
     const children = new Map<SnapshotKey, SnapshotKey[]>();
     const unlisted: SnapshotKey[] = [];
-    for await (const { key, parent } of this.#all(ctx)) {
+    for await (const { key, parent } of this.all(ctx)) {
       if (this.#isListed(key)) continue;
       unlisted.push(key);
       if (parent !== undefined) children.set(parent, [...(children.get(parent) ?? []), key]);

@@ -56,9 +56,14 @@ export class RemotePlugin implements AsyncDisposable {
     if (error.code !== 'Unavailable') return error;
     const { plugin, address } = this.#options;
     // Behind what happened, which clients may look at.
-    return unavailable(`${error.message} (proxy plugin ${plugin} at ${address})`, error);
+    return unavailable(`${withoutGrpcWords(error.message)} (proxy plugin ${plugin} at ${address})`, error);
   }
 }
+
+/** What the system said when nobody could be connected to, out of what grpc-js makes of it. */
+const withoutGrpcWords = (message: string): string =>
+  /^No connection established\. Last error: (?:Error: )?(?<reason>.*?)\. Resolution note: ?/s.exec(message)
+    ?.groups?.['reason'] ?? message;
 
 /**
  * What goes along with a call: the caller's namespace where it has one, as containerd does. Its lease does not: that is
