@@ -222,6 +222,42 @@ export const limits = {
   /** A CNI configuration file, and how many of them a directory may have. */
   cniConfigBytes: 1024 * 1024,
   cniConfigFiles: 1_000,
+  /** One run of a CNI plugin; the kubelet gives a pod two minutes to start… */
+  cniPluginMs: 60_000,
+  /** …what it may print, and what of its complaint is told. */
+  cniAnswerBytes: 1024 * 1024,
+  cniMessageBytes: 4 * 1024,
+  /** What is kept of one attachment: a configuration and a result. */
+  cniAttachmentBytes: 4 * 1024 * 1024,
+  /** Taking back what a pod got of a network that could not be set up. */
+  cniUndoMs: 2 * 60_000,
+  /** Streaming URLs that nobody has used yet, and how long one is good: containerd's figures… */
+  criStreamTokens: 1_000,
+  criStreamTokenMs: 60_000,
+  /** …exec, attach and port-forward sessions at once… */
+  criStreamSessions: 1_000,
+  /** …the time a client has to open the streams that it asked for, and that a session may be silent: containerd's… */
+  criStreamCreationMs: 30_000,
+  criStreamIdleMs: 4 * 60 * 60_000,
+  /** …what a session may take to be closed by its client after its end… */
+  criStreamLingerMs: 5_000,
+  /** …what one stream holds that nobody has read: the window of SPDY at its start… */
+  criStreamBufferBytes: 64 * 1024,
+  /** …a terminal's size in JSON, and one message of a WebSocket, in how many parts it may come. */
+  criStreamResizeBytes: 1_024,
+  criStreamMessageBytes: 1024 * 1024,
+  criStreamMessageParts: 4_096,
+  /** SPDY: streams of a connection (two for a forwarded connection), a control frame, the headers in it unpacked. */
+  spdyStreams: 512,
+  spdyControlFrameBytes: 16 * 1024,
+  spdyHeaderBytes: 64 * 1024,
+  /** Data in one frame that we send, so that the streams of a connection take turns. */
+  spdyDataFrameBytes: 16 * 1024,
+  /** A seccomp profile of the administrator's: hundreds of rules. */
+  seccompProfileBytes: 1024 * 1024,
+  /** A CDI specification, and how many in one directory. */
+  cdiFileBytes: 4 * 1024 * 1024,
+  cdiFiles: 1_000,
 
   // restart policies
   /** Containers that are brought to the state of their label at once… */

@@ -56,7 +56,7 @@ export interface SpecOptions {
   readonly availableCapabilities?: readonly string[];
 }
 
-const ociVersion = '1.1.0';
+export const ociVersion = '1.1.0';
 const defaultPath = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 const cpuPeriodUs = 100_000;
 
@@ -79,7 +79,8 @@ const defaultMounts: readonly SpecMount[] = [
 const hostNetworkMounts: readonly SpecMount[] = ['/etc/hosts', '/etc/resolv.conf'].map((path) =>
   mount(path, 'bind', path, 'rbind ro'),
 );
-const maskedPaths = [
+/** What no container should see of the host… */
+export const defaultMaskedPaths = [
   ...['acpi', 'asound', 'kcore', 'keys', 'latency_stats', 'timer_list', 'timer_stats', 'sched_debug'].map(
     (name) => `/proc/${name}`,
   ),
@@ -87,7 +88,10 @@ const maskedPaths = [
   '/sys/devices/virtual/powercap',
   '/proc/scsi',
 ];
-const readonlyPaths = ['bus', 'fs', 'irq', 'sys', 'sysrq-trigger'].map((name) => `/proc/${name}`);
+/** …or change. */
+export const defaultReadonlyPaths = ['bus', 'fs', 'irq', 'sys', 'sysrq-trigger'].map(
+  (name) => `/proc/${name}`,
+);
 
 /** Errors: InvalidArgument when there is nothing to run, or an option makes no sense. */
 export function makeSpec(options: SpecOptions): RuntimeSpec {
@@ -106,7 +110,10 @@ export function makeSpec(options: SpecOptions): RuntimeSpec {
       resources: makeResources(options),
       cgroupsPath: `/${options.namespace}/${options.id}`,
       namespaces: makeNamespaces(options),
-      ...(!privileged && { maskedPaths, readonlyPaths }),
+      ...(!privileged && {
+        maskedPaths: defaultMaskedPaths,
+        readonlyPaths: defaultReadonlyPaths,
+      }),
     },
   };
 }

@@ -9,7 +9,26 @@ export interface RuntimeSpec {
   readonly hostname?: string;
   readonly mounts?: readonly SpecMount[];
   readonly annotations?: Readonly<Record<string, string>>;
+  readonly hooks?: SpecHooks;
   readonly linux?: SpecLinux;
+}
+
+export type SpecHookName =
+  | 'prestart'
+  | 'createRuntime'
+  | 'createContainer'
+  | 'startContainer'
+  | 'poststart'
+  | 'poststop';
+export type SpecHooks = Readonly<Partial<Record<SpecHookName, readonly SpecHook[]>>>;
+
+export interface SpecHook {
+  /** Absolute, on the host. */
+  readonly path: string;
+  readonly args?: readonly string[];
+  readonly env?: readonly string[];
+  /** Seconds. */
+  readonly timeout?: number;
 }
 
 export interface SpecProcess {
@@ -60,9 +79,26 @@ export interface SpecMount {
   readonly type?: string;
   readonly source?: string;
   readonly options?: readonly string[];
+  /** Of an idmapped mount. */
+  readonly uidMappings?: readonly SpecIdMapping[];
+  readonly gidMappings?: readonly SpecIdMapping[];
+}
+
+export interface SpecIdMapping {
+  readonly containerID: number;
+  readonly hostID: number;
+  readonly size: number;
 }
 
 export interface SpecLinux {
+  readonly uidMappings?: readonly SpecIdMapping[];
+  readonly gidMappings?: readonly SpecIdMapping[];
+  readonly mountLabel?: string;
+  readonly intelRdt?: {
+    readonly closID?: string;
+    readonly l3CacheSchema?: string;
+    readonly memBwSchema?: string;
+  };
   readonly resources?: SpecResources;
   readonly cgroupsPath?: string;
   readonly namespaces?: readonly SpecNamespace[];
@@ -115,4 +151,30 @@ export interface SpecResources {
     readonly mems?: string;
   };
   readonly pids?: { readonly limit: number };
+  /** `pageSize` as `2MB`; bytes. */
+  readonly hugepageLimits?: readonly { readonly pageSize: string; readonly limit: number }[];
+  /** Files of cgroup v2 and what to write there. */
+  readonly unified?: Readonly<Record<string, string>>;
+}
+
+/** The filter of system calls, in the members that Gantry writes. */
+export interface SpecSeccomp {
+  readonly defaultAction: string;
+  readonly defaultErrnoRet?: number;
+  readonly architectures?: readonly string[];
+  readonly syscalls?: readonly SpecSyscallRule[];
+}
+
+export interface SpecSyscallRule {
+  readonly names: readonly string[];
+  readonly action: string;
+  readonly errnoRet?: number;
+  readonly args?: readonly SpecSyscallArgument[];
+}
+
+export interface SpecSyscallArgument {
+  readonly index: number;
+  readonly value: number;
+  readonly valueTwo?: number;
+  readonly op: string;
 }

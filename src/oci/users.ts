@@ -40,6 +40,13 @@ export function resolveUser(text: string, passwd: string, group: string): SpecUs
   );
 }
 
+/** The groups that list the user of this number, by its first entry; none without an entry. */
+export function groupsListing(uid: number, passwd: string, group: string): number[] {
+  const name = parsePasswd(passwd).find((entry) => entry.uid === uid)?.name;
+  if (name === undefined) return [];
+  return parseGroup(group).flatMap(({ gid, members }) => (members.includes(name) ? [gid] : []));
+}
+
 function withGroups(uid: number, gid: number, additional: readonly number[]): SpecUser {
   // The primary group leads the supplementary ones: groups that deny access must keep doing so (CVE-2023-25173).
   return { uid, gid, additionalGids: [...new Set([gid, ...additional])] };
