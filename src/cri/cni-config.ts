@@ -69,7 +69,8 @@ function listOf(plugin: JsonObject): JsonObject {
   };
 }
 
-function networkOf(document: JsonObject): CniNetwork {
+/** Errors: InvalidArgument. */
+export function networkOf(document: JsonObject): CniNetwork {
   const name = optionalString(document, 'name', 'it') ?? '';
   if (name === '') throw invalidArgument('it has no name');
   const plugins = (optionalArray(document, 'plugins', 'it') ?? []).map((value, index) => {
