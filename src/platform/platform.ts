@@ -19,6 +19,7 @@ export interface Platform {
   readonly mounts: MountOperations;
   readonly loops: LoopOperations;
   readonly processes: ProcessOperations;
+  readonly pipes: PipeOperations;
   readonly terminals: TerminalOperations;
   readonly sockets: SocketOperations;
   readonly cgroups: CgroupOperations;
@@ -233,6 +234,27 @@ export interface CommandResult {
 export interface TerminalSize {
   readonly columns: number;
   readonly rows: number;
+}
+
+/** Pipes that are emptied without their bytes being in nobody's hands (pipe(7), splice(2)). */
+export interface PipeOperations {
+  /**
+   * Moves up to `sizeBytes` from a non-blocking pipe to `offset` of a file, in the kernel: whatever kills the caller, each
+   * byte is in one of the two. Returns how many, 0 at the end of the pipe, undefined when nothing is there now.
+   * Errors: InvalidArgument when the file system cannot.
+   */
+  moveToFile(pipeFd: number, fileFd: number, offset: number, sizeBytes: number): number | undefined;
+  /** Calls back whenever there is something to read, or the end, after each `arm`. */
+  watchReadable(fd: number, onReadable: () => void): PipeWatch;
+  /** F_SETPIPE_SZ. Only a hint: no error where it is not granted. */
+  setCapacity(fd: number, sizeBytes: number): void;
+  /** Gives the room of a range of a file back; it reads as zeros (fallocate(2)). False where the file system cannot. */
+  freeRange(fd: number, offset: number, sizeBytes: number): boolean;
+}
+
+export interface PipeWatch extends Disposable {
+  /** Tells once. Does nothing while it is armed. */
+  arm(): void;
 }
 
 export interface TerminalOperations {

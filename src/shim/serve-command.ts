@@ -17,6 +17,7 @@ import { HeldDirectory } from './held-directory.ts';
 import { Shim } from './shim.ts';
 import { shimLogger } from './shim-logger.ts';
 import { dumpState } from './state-dump.ts';
+import { streamsService } from './streams-service.ts';
 import { taskServices } from './task-service.ts';
 
 /** Where the starter waits for us: empty and closed is well, text is what went wrong. */
@@ -57,7 +58,10 @@ export async function serveCommand(
     );
     handleSignals(shim, log);
     await shim.adopt();
-    server = new TtrpcServer({ services: taskServices(shim), log }, { sameUserOnly: true });
+    server = new TtrpcServer(
+      { services: [...taskServices(shim), streamsService(shim)], log },
+      { sameUserOnly: true },
+    );
     server.attach(listener);
     tellReady('');
     giveBackAtRest(platform.memory);

@@ -21,6 +21,7 @@ import { UnixListener } from '../wire/unix-listener.ts';
 import { EventPublisher } from './event-publisher.ts';
 import { HeldDirectory } from './held-directory.ts';
 import { Shim } from './shim.ts';
+import { streamsService } from './streams-service.ts';
 import { taskServices } from './task-service.ts';
 
 const applets = ['sh', 'cat', 'echo', 'sleep', 'true', 'seq', 'tail', 'tty', 'stty'];
@@ -141,7 +142,10 @@ export class ShimWorld implements AsyncDisposable {
     );
     // A shim that was never asked to stop waits for its first container.
     undo.defer(() => shim.shutdown());
-    const server = new TtrpcServer({ services: taskServices(shim), log: silentLogger });
+    const server = new TtrpcServer({
+      services: [...taskServices(shim), streamsService(shim)],
+      log: silentLogger,
+    });
     undo.defer(() => server.shutdown(0));
     const listener = await UnixListener.listen(platform, join(root, 'shim'));
     undo.defer(() => listener.close());
@@ -181,13 +185,14 @@ export class ShimWorld implements AsyncDisposable {
     const stdout = io.stdout ?? join(bundle, 'out');
     const stderr = io.stderr ?? (io.terminal === true || !piped ? '' : join(bundle, 'err'));
     const output = piped ? this.#readFifo(stdout) : Promise.resolve('');
-    const errors = stderr === '' ? Promise.resolve('') : this.#readFifo(stderr);
-    if (io.stdin !== undefined) this.platform.files.makeFifo(join(bundle, io.stdin), 0o700);
+    const errors = stderr === '' || !piped ? Promise.resolve('') : this.#readFifo(stderr);
+    const relayed = io.stdin?.startsWith('cri:') === true;
+    if (io.stdin !== undefined && !relayed) this.platform.files.makeFifo(join(bundle, io.stdin), 0o700);
     const { pid } = await this.tasks.create({
       id,
       bundle,
       rootfs: [this.image()],
-      stdin: io.stdin === undefined ? '' : join(bundle, io.stdin),
+      stdin: io.stdin === undefined || relayed ? (io.stdin ?? '') : join(bundle, io.stdin),
       stdout,
       stderr,
       terminal: io.terminal ?? false,
@@ -204,14 +209,14 @@ export class ShimWorld implements AsyncDisposable {
     return exitStatus;
   }
 
-  async exec(id: string, execId: string, args: readonly string[]): Promise<void> {
+  async exec(id: string, execId: string, args: readonly string[], io: Streams = {}): Promise<void> {
     const spec = packJson(jsonTypeUrls.process, {
       args,
       cwd: '/',
       env: ['PATH=/bin'],
       user: { uid: 0, gid: 0 },
     });
-    await this.tasks.exec({ id, execId, spec: anyToWire(spec) });
+    await this.tasks.exec({ ...io, id, execId, spec: anyToWire(spec) });
   }
 
   async #readFifo(path: string): Promise<string> {

@@ -15,7 +15,7 @@ const generated = join(root, 'src/wire/gen');
 /** Services that others serve. */
 const foreign = /^opentelemetry\./;
 /** Services of the shim and of the ttrpc socket: their rows name tests that call them there. */
-const overTtrpc = /^containerd\.(?:task\.|runtime\.|services\.events\.ttrpc\.)/;
+const overTtrpc = /^(?:containerd\.(?:task\.|runtime\.|services\.events\.ttrpc\.)|gantry\.shim\.)/;
 
 interface Row {
   readonly state: string;

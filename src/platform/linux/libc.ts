@@ -254,6 +254,27 @@ export const madvise: (start: bigint, length: number, advice: number) => number 
   'int madvise(uintptr_t, size_t, int)',
 );
 
+// Pipes.
+export const SPLICE_F_MOVE = 1;
+export const SPLICE_F_NONBLOCK = 2;
+export const splice: (
+  from: number,
+  fromOffset: Pointer,
+  to: number,
+  toOffset: Pointer,
+  size: number,
+  flags: number,
+) => number = library.func('int64_t splice(int, void *, int, void *, size_t, unsigned int)');
+/** fcntl(2): the capacity of a pipe. */
+export const F_SETPIPE_SZ = 1031;
+export const fcntl: (fd: number, command: number, argument: number) => number =
+  library.func('int fcntl(int, int, long)');
+export const FALLOC_FL_KEEP_SIZE = 1;
+export const FALLOC_FL_PUNCH_HOLE = 2;
+export const fallocate: (fd: number, mode: number, offset: number, length: number) => number = library.func(
+  'int fallocate(int, int, int64_t, int64_t)',
+);
+
 // Terminals and sockets.
 export const TCSANOW = 0;
 export const TIOCGWINSZ = 0x5413;

@@ -7,6 +7,7 @@ import { LinuxLoops } from './loop-devices.ts';
 import { LinuxMemory } from './memory.ts';
 import { LinuxMounts } from './mounts.ts';
 import { LinuxNamespaces } from './namespaces.ts';
+import { LinuxPipes } from './pipes.ts';
 import { LinuxProcesses } from './processes.ts';
 import { LinuxSockets } from './sockets.ts';
 import { LinuxTerminals } from './terminals.ts';
@@ -17,6 +18,7 @@ export const linuxPlatform = (): Platform => ({
   mounts: new LinuxMounts({ loops: new LinuxLoops() }),
   loops: new LinuxLoops(),
   processes: new LinuxProcesses(),
+  pipes: new LinuxPipes(),
   terminals: new LinuxTerminals(),
   sockets: new LinuxSockets(),
   cgroups: new LinuxCgroups(),

@@ -8,6 +8,7 @@ import type {
   LoopOperations,
   MountOperations,
   NamespaceOperations,
+  PipeOperations,
   Platform,
   SocketOperations,
   TerminalOperations,
@@ -32,6 +33,13 @@ const loops: LoopOperations = {
   attach: lacking('loops.attach'),
   detach: lacking('loops.detach'),
   isAttached: () => false,
+};
+
+const pipes: PipeOperations = {
+  moveToFile: lacking('pipes.moveToFile'),
+  watchReadable: lacking('pipes.watchReadable'),
+  setCapacity: () => {},
+  freeRange: () => false,
 };
 
 const terminals: TerminalOperations = {
@@ -66,6 +74,7 @@ export const portablePlatform = (): Platform => ({
   mounts,
   loops,
   processes: new PortableProcesses(),
+  pipes,
   terminals,
   sockets,
   cgroups,

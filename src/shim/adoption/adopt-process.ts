@@ -2,6 +2,8 @@
 import type { SavedProcess } from '../../oci/shim-state.ts';
 import type { ProcessExit } from '../../platform/platform.ts';
 import { AdoptedStdio } from '../io/adopted-stdio.ts';
+import { parseCriTarget } from '../io/log-uri.ts';
+import { RelayedStdio } from '../io/relayed-stdio.ts';
 import type { Container } from '../process/container.ts';
 import type { TaskProcess } from '../process/task-process.ts';
 import { adoptedExit, isStill } from './adopted-exit.ts';
@@ -25,8 +27,21 @@ export function adoptProcess(
   const isAlive = isStill(processes, process) && processes.isAlive(process.pid);
   const wasPinned = isPinned(pin);
   if (isAlive && !wasPinned) container.notes.pin(process.pid, pin);
+  const target = parseCriTarget(process.io.stdout);
   // A log program may still be reading what an ended one wrote.
-  if ((isAlive || saved.logProgram !== undefined) && !process.io.terminal)
+  if (target !== undefined && process.attachments !== undefined && !process.io.terminal)
+    process.streams = {
+      kind: 'direct',
+      // Also of an ended one: a shim that was killed may have had some of its output.
+      stdio: RelayedStdio.adopt(
+        { platform, log, attachments: process.attachments },
+        {
+          ...{ target, io: process.io, stdinClosed: saved.stdinClosed || !isAlive },
+          directory: container.streamsOf(process),
+        },
+      ),
+    };
+  else if ((isAlive || saved.logProgram !== undefined) && !process.io.terminal)
     process.streams = { kind: 'direct', stdio: new AdoptedStdio({ files, processes, log }, saved) };
   if (isAlive && process.io.terminal)
     log.warn(

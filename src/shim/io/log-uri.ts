@@ -1,10 +1,27 @@
 /**
  * Where a process's output goes, as clients write it: "" for nowhere, a bare path or `fifo://` for a FIFO, `file://`
  * for a file that is appended to, `binary://` and `binary-v2://` for a logger program whose query gives its arguments.
+ *
+ * `cri:` is ours: `cri:///path?max-line=N` is a log in the format of the CRI that the shim writes, `cri://` none; with
+ * either, clients attach through the shim (attachments.ts). As stdin it is `cri://`, or `cri://?once` when the input ends
+ * with the first client that brought some.
  */
 import { invalidArgument, unimplemented } from '../../base/errors.ts';
 
+/** Without a bound of its own, a line is cut here: what waits for its end is held in memory. */
+const lineBytesMax = 256 * 1024;
+
+export interface CriTarget {
+  readonly kind: 'cri';
+  /** "" for no log. */
+  readonly path: string;
+  /** Longer lines are cut. */
+  readonly maxLineBytes: number;
+  readonly once: boolean;
+}
+
 export type OutputTarget =
+  | CriTarget
   | { readonly kind: 'null' }
   | { readonly kind: 'fifo'; readonly path: string }
   | { readonly kind: 'file'; readonly path: string }
@@ -23,6 +40,7 @@ export function parseOutput(text: string): OutputTarget {
   if (scheme === undefined) return { kind: 'fifo', path: absolute(text, text) };
   const rest = text.slice(scheme.length + 3);
   const [encodedPath = '', query = ''] = splitOnce(rest, '?');
+  if (scheme === 'cri') return parseCri(decode(encodedPath, text), new URLSearchParams(query), text);
   const path = absolute(decode(encodedPath, text), text);
   switch (scheme) {
     case 'fifo':
@@ -35,6 +53,25 @@ export function parseOutput(text: string): OutputTarget {
     default:
       throw unimplemented(`unknown STDIO scheme ${scheme}`);
   }
+}
+
+/** The target of a `cri:` URI, as output or as stdin; undefined for everything else. Errors: InvalidArgument. */
+export function parseCriTarget(text: string): CriTarget | undefined {
+  if (!text.startsWith('cri:')) return undefined;
+  const target = parseOutput(text);
+  return target.kind === 'cri' ? target : undefined;
+}
+
+function parseCri(path: string, query: URLSearchParams, uri: string): CriTarget {
+  const maxLine = query.get('max-line') ?? '0';
+  if (!/^\d{1,9}$/.test(maxLine))
+    throw invalidArgument(`log URI ${JSON.stringify(uri)} needs a number of bytes as max-line`);
+  return {
+    kind: 'cri',
+    path: path === '' ? '' : absolute(path, uri),
+    maxLineBytes: Math.min(Number(maxLine) || lineBytesMax, lineBytesMax),
+    once: query.has('once'),
+  };
 }
 
 /** `?k=v&k2=` becomes `k v k2`: a key without a value is passed alone, a repeated key counts once, as containerd. */

@@ -2,18 +2,19 @@
  * What a process gets as its descriptors 0, 1 and 2, made from the paths and URIs of a create or exec.
  *
  * Everything is handed over directly: FIFOs, files and pipes of log programs. So output does not pass through the shim,
- * and goes on when the shim is killed. Terminals are the exception (terminal.ts).
+ * and goes on when the shim is killed. Terminals (terminal.ts) and `cri:` URIs (relayed-stdio.ts) are the exceptions.
  *
  * As in containerd a `file://` or `binary://` stdout takes stderr along.
  */
 import { constants, fchownSync, mkdirSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { invalidArgument } from '../../base/errors.ts';
 import type { SavedLogProgram } from '../../oci/shim-state.ts';
 import type { Platform, StdioTarget } from '../../platform/platform.ts';
 import { Descriptors } from './descriptors.ts';
 import { openInput, openOutput } from './fifo.ts';
 import { LogBinary, type Owner } from './log-binary.ts';
-import { type OutputTarget, parseOutput } from './log-uri.ts';
+import { type CriTarget, type OutputTarget, parseOutput } from './log-uri.ts';
 
 /** Paths and URIs as the task API has them. */
 export interface IoPaths {
@@ -41,19 +42,32 @@ export interface ProcessStdio extends AsyncDisposable {
   closeStdin(): void;
   /** To be called when the process has ended. */
   ended(): void;
+  /** What goes through us has been passed on, or the time is up; absent where nothing does. */
+  drained?(timeoutMs: number): Promise<void>;
+  /** Opens the log anew; absent where we have none. */
+  reopen?(): void;
 }
 
 type IoPlatform = Pick<Platform, 'files' | 'processes'>;
+type DirectTarget = Exclude<OutputTarget, CriTarget>;
 
 interface OutputPlan {
-  readonly stdout: OutputTarget;
-  readonly stderr: OutputTarget | 'as stdout';
+  readonly stdout: DirectTarget;
+  readonly stderr: DirectTarget | 'as stdout';
 }
 
 function planOutput({ stdout, stderr }: IoPaths): OutputPlan {
-  const target = parseOutput(stdout);
+  const target = directOutput(stdout);
   if (target.kind === 'file' || target.kind === 'binary') return { stdout: target, stderr: 'as stdout' };
-  return { stdout: target, stderr: parseOutput(stderr) };
+  return { stdout: target, stderr: directOutput(stderr) };
+}
+
+/** Errors: InvalidArgument for `cri:`, which takes all of a process's streams or none. */
+function directOutput(uri: string): DirectTarget {
+  const target = parseOutput(uri);
+  if (target.kind === 'cri')
+    throw invalidArgument(`${uri} can only be the stderr of a process whose stdout is a cri: URI too`);
+  return target;
 }
 
 /** Errors: NotFound (no such FIFO), Unknown (no such program), InvalidArgument, Unimplemented (URI scheme), Unavailable (log program). */
@@ -109,7 +123,7 @@ class DirectStdio implements ProcessStdio {
     return this.#logger?.saved;
   }
 
-  async addOutput(index: 1 | 2, target: OutputTarget): Promise<void> {
+  async addOutput(index: 1 | 2, target: DirectTarget): Promise<void> {
     switch (target.kind) {
       case 'null':
         return;

@@ -12,15 +12,18 @@ import { type Readable, Writable } from 'node:stream';
 import { setTimeout as after } from 'node:timers/promises';
 import { ReadStream } from 'node:tty';
 import { raceTime } from '../../base/bounded-wait.ts';
+import { failedPrecondition } from '../../base/errors.ts';
 import type { Logger } from '../../base/logger.ts';
 import { isErrno } from '../../platform/errno.ts';
 import type { Platform, TerminalSize } from '../../platform/platform.ts';
 import { pipeReader, pipeWriter } from '../../wire/pipe.ts';
+import type { Attachments } from './attachments.ts';
 import { Descriptors } from './descriptors.ts';
 import { openInput, openOutput } from './fifo.ts';
 import { LogBinary, type Owner } from './log-binary.ts';
-import { parseOutput } from './log-uri.ts';
+import { parseCriTarget, parseOutput } from './log-uri.ts';
 import { type IoPaths, openAppend } from './stdio.ts';
+import { TerminalLog } from './terminal-log.ts';
 
 /** How long to wait before a full pty is tried again; grows up to the last. */
 const retryMs = [1, 2, 5, 10, 20, 50] as const;
@@ -28,6 +31,8 @@ const retryMs = [1, 2, 5, 10, 20, 50] as const;
 export interface TerminalDependencies {
   readonly platform: Pick<Platform, 'files' | 'processes' | 'terminals'>;
   readonly log: Logger;
+  /** Clients of a terminal whose output is a `cri:` URI. */
+  readonly attachments?: Attachments | undefined;
 }
 
 export class Terminal implements AsyncDisposable {
@@ -38,13 +43,16 @@ export class Terminal implements AsyncDisposable {
   #input: Readable | undefined;
   #inputKeepFd: number | undefined;
   #logger: LogBinary | undefined;
+  readonly #attachments: Attachments | undefined;
+  #relayedLog: TerminalLog | undefined;
   #master: ReadStream | undefined;
   #masterFd = -1;
   #relayed: Promise<void> = Promise.resolve();
 
-  private constructor({ platform, log }: TerminalDependencies) {
+  private constructor({ platform, log, attachments }: TerminalDependencies) {
     this.#platform = platform;
     this.#log = log;
+    this.#attachments = attachments;
   }
 
   /** Opens the client's side; `attach` brings the pty. Errors: as openStdio. */
@@ -52,7 +60,7 @@ export class Terminal implements AsyncDisposable {
     const terminal = new Terminal(dependencies);
     try {
       await terminal.#openOutput(io.stdout, owner);
-      if (io.stdin !== '') terminal.#openInput(io.stdin);
+      if (io.stdin !== '' && parseCriTarget(io.stdin) === undefined) terminal.#openInput(io.stdin);
       return terminal;
     } catch (error) {
       await terminal[Symbol.asyncDispose]();
@@ -71,6 +79,20 @@ export class Terminal implements AsyncDisposable {
       this.#log.warn({ error }, 'terminal output was cut');
     });
     if (this.#input !== undefined) this.#relayInput(this.#input, master);
+    this.#attachments?.setInput({
+      write: async (bytes) => {
+        await this.#writeMaster(bytes, master);
+      },
+      // A terminal has no end of input but what its program takes for it.
+      close: () => {},
+    });
+  }
+
+  /** Errors: FailedPrecondition without a log of ours; of the file system. */
+  reopen(): void {
+    if (this.#relayedLog === undefined)
+      throw failedPrecondition('the terminal has no log that could be opened anew');
+    this.#relayedLog.reopen();
   }
 
   resize(size: TerminalSize): void {
@@ -104,6 +126,10 @@ export class Terminal implements AsyncDisposable {
         break;
       case 'fifo':
         this.#sink = await this.#fifoSink(target.path);
+        break;
+      case 'cri':
+        this.#relayedLog = new TerminalLog({ log: this.#log, attachments: this.#attachments }, target);
+        this.#sink = this.#relayedLog.sink;
         break;
       case 'file':
         this.#sink = createWriteStream('', { fd: openAppend(target.path, { create: true }) });
@@ -157,7 +183,7 @@ export class Terminal implements AsyncDisposable {
   }
 
   /** False when the terminal is gone. */
-  async #writeMaster(chunk: Buffer, master: ReadStream): Promise<boolean> {
+  async #writeMaster(chunk: Uint8Array, master: ReadStream): Promise<boolean> {
     let offset = 0;
     let attempt = 0;
     while (offset < chunk.length) {

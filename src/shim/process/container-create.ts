@@ -136,7 +136,7 @@ async function discard(container: Container): Promise<void> {
 
 export const initPidFile = (bundle: string): string => join(bundle, 'init.pid');
 
-type Launching = Pick<LaunchRequest, 'directory' | 'pidFile' | 'io' | 'ioOwner' | 'owner'>;
+type Launching = Omit<LaunchRequest, 'doing' | 'words'>;
 
 const launching = (container: Container): Launching => ({
   directory: container.bundle,
@@ -144,6 +144,8 @@ const launching = (container: Container): Launching => ({
   io: container.init.io,
   ioOwner: container.options.ioOwner,
   owner: { namespace: container.namespace, id: container.id },
+  streamsIn: container.streamsOf(container.init),
+  attachments: container.init.attachments,
 });
 
 const launchOf = (container: Container): LaunchRequest => ({

@@ -108,6 +108,11 @@ export class Container {
     return join(this.bundle, process === this.init ? 'init.pin' : `exec-${process.id}.pin`);
   }
 
+  /** Directory for the streams of a process that pass through the shim. */
+  streamsOf(process: TaskProcess): string {
+    return join(this.bundle, 'streams', process === this.init ? 'init' : `exec-${process.id}`);
+  }
+
   get rootfs(): string {
     return join(this.bundle, 'rootfs');
   }

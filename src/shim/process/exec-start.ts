@@ -108,6 +108,8 @@ async function launchOrFail(container: Container, exec: TaskProcess, execId: str
       io: exec.io,
       ioOwner: container.options.ioOwner,
       owner: { namespace: container.namespace, id: container.id },
+      streamsIn: container.streamsOf(exec),
+      attachments: exec.attachments,
       words: (consoleSocket) =>
         execWords({ id: container.id, processFile: specFile(container, execId), pidFile, consoleSocket }),
     });

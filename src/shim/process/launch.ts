@@ -8,8 +8,11 @@ import { join } from 'node:path';
 import { internal, unknown, wrap } from '../../base/errors.ts';
 import type { Logger } from '../../base/logger.ts';
 import type { ConsoleSocket, Platform, StdioTarget } from '../../platform/platform.ts';
+import type { Attachments } from '../io/attachments.ts';
 import type { Owner } from '../io/log-binary.ts';
-import { type IoOwner, type IoPaths, openStdio } from '../io/stdio.ts';
+import { parseCriTarget } from '../io/log-uri.ts';
+import { RelayedStdio } from '../io/relayed-stdio.ts';
+import { type IoOwner, type IoPaths, openStdio, type ProcessStdio } from '../io/stdio.ts';
 import { Terminal } from '../io/terminal.ts';
 import type { Runc } from '../runc/runc.ts';
 import type { ProcessStreams } from './task-process.ts';
@@ -28,6 +31,9 @@ export interface LaunchRequest {
   readonly io: IoPaths;
   readonly ioOwner: IoOwner;
   readonly owner: Owner;
+  /** Where streams of the process may be kept. */
+  readonly streamsIn: string;
+  readonly attachments: Attachments | undefined;
   /** The subcommand, given where runc shall send the terminal. */
   readonly words: (consoleSocket: string | undefined) => readonly string[];
 }
@@ -46,7 +52,7 @@ export async function launch(deps: LaunchDependencies, request: LaunchRequest): 
 }
 
 async function launchDirect(deps: LaunchDependencies, request: LaunchRequest): Promise<Launched> {
-  const stdio = await orNoStreams(openStdio(deps.platform, request.io, request.owner, request.ioOwner));
+  const stdio = await orNoStreams(openStreams(deps, request));
   try {
     const pid = await runAndAdopt(deps, request, undefined, stdio.childFds);
     stdio.releaseChild();
@@ -57,9 +63,18 @@ async function launchDirect(deps: LaunchDependencies, request: LaunchRequest): P
   }
 }
 
+async function openStreams(deps: LaunchDependencies, request: LaunchRequest): Promise<ProcessStdio> {
+  const { io, ioOwner, owner, attachments, streamsIn: directory } = request;
+  const target = parseCriTarget(io.stdout);
+  if (target === undefined || attachments === undefined) return openStdio(deps.platform, io, owner, ioOwner);
+  return RelayedStdio.open({ ...deps, attachments }, { directory, target, io }, ioOwner);
+}
+
 async function launchInTerminal(deps: LaunchDependencies, request: LaunchRequest): Promise<Launched> {
   const { platform, log } = deps;
-  const terminal = await orNoStreams(Terminal.open({ platform, log }, request.io, request.owner));
+  const terminal = await orNoStreams(
+    Terminal.open({ platform, log, attachments: request.attachments }, request.io, request.owner),
+  );
   try {
     await using console = await openConsole(platform);
     const pid = await runAndAdopt(deps, request, console.socket.path, undefined);

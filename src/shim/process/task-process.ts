@@ -11,6 +11,8 @@ import { absent, failedPrecondition } from '../../base/errors.ts';
 import { type Instant, instantOfNs, now } from '../../base/time.ts';
 import type { Announced, SavedPhase, SavedProcess } from '../../oci/shim-state.ts';
 import type { ProcessExit, TerminalSize } from '../../platform/platform.ts';
+import { Attachments } from '../io/attachments.ts';
+import { parseCriTarget } from '../io/log-uri.ts';
 import type { IoPaths, ProcessStdio } from '../io/stdio.ts';
 import type { Terminal } from '../io/terminal.ts';
 import { wrongProcessState } from './wrong-state.ts';
@@ -32,6 +34,8 @@ export class TaskProcess {
   /** The container's id for init, the exec id otherwise. */
   readonly id: string;
   readonly io: IoPaths;
+  /** Clients of its streams; undefined where they do not pass through us. */
+  readonly attachments: Attachments | undefined;
   readonly ended = Promise.withResolvers<ProcessEnd>();
   pid = 0;
   startTicks: bigint | undefined;
@@ -49,6 +53,9 @@ export class TaskProcess {
   constructor(id: string, io: IoPaths) {
     this.id = id;
     this.io = io;
+    const target = parseCriTarget(io.stdout);
+    const once = parseCriTarget(io.stdin)?.once === true;
+    this.attachments = target && new Attachments({ once });
   }
 
   /** As a shim before us saved it; without its streams. */
@@ -168,6 +175,7 @@ export class TaskProcess {
   markFailed(): void {
     this.#phase = 'stopped';
     this.step = 'stopped';
+    this.attachments?.end();
     this.ended.resolve({ pid: 0, status: 255, exitedAt: now() });
   }
 
@@ -182,14 +190,24 @@ export class TaskProcess {
     else this.streams?.stdio.closeStdin();
   }
 
-  /** Terminal output has been passed on, or the time is up. Everything else needs no relay. */
+  /** What passes through us has been passed on, or the time is up. Everything else needs no relay. */
   async drained(timeoutMs: number): Promise<void> {
     if (this.streams?.kind === 'terminal') await this.streams.terminal.drained(timeoutMs);
+    else await this.streams?.stdio.drained?.(timeoutMs);
+  }
+
+  /** Errors: FailedPrecondition without a log that is ours to write; of the file system. */
+  reopenLog(): void {
+    const holder = this.streams?.kind === 'terminal' ? this.streams.terminal : this.streams?.stdio;
+    if (holder?.reopen === undefined)
+      throw failedPrecondition(`process ${this.id} has no log that could be opened anew`);
+    holder.reopen();
   }
 
   async closeStreams(): Promise<void> {
     const streams = this.streams;
     this.streams = undefined;
+    this.attachments?.end();
     if (streams?.kind === 'terminal') await streams.terminal[Symbol.asyncDispose]();
     else await streams?.stdio[Symbol.asyncDispose]();
   }
