@@ -21,7 +21,7 @@ export interface CniRequest {
 }
 
 export interface CniClientDependencies {
-  readonly plugins: Pick<CniPlugins, 'run'>;
+  readonly plugins: Pick<CniPlugins, 'run' | 'find'>;
 }
 
 export class CniClient {
@@ -29,6 +29,11 @@ export class CniClient {
 
   constructor({ plugins }: CniClientDependencies) {
     this.#plugins = plugins;
+  }
+
+  /** Errors: NotFound when a plugin of the chain is not there. */
+  async checkPlugins({ plugins }: NetworkPlan): Promise<void> {
+    await Promise.all(plugins.map(async ({ type }) => this.#plugins.find(type)));
   }
 
   /**

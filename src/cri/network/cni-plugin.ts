@@ -76,7 +76,7 @@ export class CniPlugins {
     target?: CniTarget,
   ): Promise<JsonObject | undefined> {
     const what = `plugin type=${JSON.stringify(type)} failed (${command.toLowerCase()})`;
-    const file = await this.#find(type);
+    const file = await this.find(type);
     const result = await this.#execute(ctx, file, what, input, {
       CNI_COMMAND: command,
       CNI_PATH: this.#binDirs.join(':'),
@@ -97,7 +97,8 @@ export class CniPlugins {
     return optionalStrings(answer, 'supportedVersions', `plugin ${type}`) ?? [];
   }
 
-  async #find(type: string): Promise<string> {
+  /** The program of a plugin. Errors: NotFound, InvalidArgument. */
+  async find(type: string): Promise<string> {
     checkPluginType(type);
     for (const folder of this.#binDirs) {
       const file = join(folder, type);

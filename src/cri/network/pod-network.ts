@@ -102,6 +102,8 @@ export class PodNetwork {
     if (this.#attachments.of(pod.id).length > 0)
       throw failedPrecondition(`pod ${pod.id} has a network: take it down first`);
     const plans = await this.#plansOf(pod.handler);
+    // One that is not there could take nothing back either.
+    await Promise.all(plans.map(async (plan) => this.#client.checkPlugins(plan)));
     const attachments = plans.map((plan, index) => attachmentOf(pod, plan, `eth${index}`));
     await using undo = new AsyncDisposableStack();
     undo.defer(() => this.#undo(ctx, pod.id));
