@@ -112,6 +112,7 @@ export class UpgradeServer implements AsyncDisposable {
     clearTimeout(this.#connections.get(socket));
     const { idleMs } = this.#options;
     (socket as Socket).setTimeout(idleMs, () => socket.destroy());
+    (socket as Socket).setNoDelay();
     socket.write(headOf(101, { connection: 'Upgrade', ...answer.headers }));
     if (head.byteLength > 0) socket.unshift(head);
     const session = this.#serve(answer, socket);
