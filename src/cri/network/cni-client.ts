@@ -21,7 +21,7 @@ export interface CniRequest {
 }
 
 export interface CniClientDependencies {
-  readonly plugins: Pick<CniPlugins, 'run' | 'find'>;
+  readonly plugins: Pick<CniPlugins, 'run' | 'find' | 'endLeft'>;
 }
 
 export class CniClient {
@@ -53,6 +53,11 @@ export class CniClient {
       keep(result);
     }
     return result ?? {};
+  }
+
+  /** Before a `del` for a pod that another process connected: what that one started may still be adding. */
+  async endLeft(ctx: Context, podId: string): Promise<void> {
+    await this.#plugins.endLeft(ctx, podId);
   }
 
   /** Stops at the first plugin that fails, as the specification has it: asking again begins anew. */

@@ -24,6 +24,7 @@ import { childEnvironment } from '../../platform/child-environment.ts';
 import { runCommand } from '../../platform/command.ts';
 import { type CommandResult, type ProcessOperations } from '../../platform/platform.ts';
 import { type CniCommand, checkArgument, checkPluginType } from './cni-protocol.ts';
+import { endLeftPlugins, type LeftPluginProcesses } from './left-plugins.ts';
 
 /** Which interface of which pod. */
 export interface CniTarget {
@@ -35,7 +36,7 @@ export interface CniTarget {
 }
 
 export interface CniPluginsDependencies {
-  readonly processes: Pick<ProcessOperations, 'spawn' | 'exited' | 'kill'>;
+  readonly processes: LeftPluginProcesses & Pick<ProcessOperations, 'spawn' | 'exited'>;
 }
 
 export interface CniPluginsOptions {
@@ -95,6 +96,13 @@ export class CniPlugins {
   async versions(ctx: Context, type: string): Promise<readonly string[]> {
     const answer = (await this.run(ctx, 'VERSION', type, { cniVersion: '1.1.0' })) ?? {};
     return optionalStrings(answer, 'supportedVersions', `plugin ${type}`) ?? [];
+  }
+
+  /** Ends what a process before this one left running for the pod; no plugin of ours may be at work on it. */
+  async endLeft({ signal }: Context, podId: string): Promise<void> {
+    await endLeftPlugins(this.#processes, podId, {
+      signal: AbortSignal.any([signal, AbortSignal.timeout(this.#timeoutMs)]),
+    });
   }
 
   /** The program of a plugin. Errors: NotFound, InvalidArgument. */

@@ -1,7 +1,9 @@
 /** Plugins that are shell scripts: what they are told, and what becomes of those that misbehave. */
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { withSignal } from '../../base/context.ts';
 import { type ErrorCode, hasCode } from '../../base/errors.ts';
 import { selectPlatform } from '../../platform/select.ts';
@@ -11,6 +13,7 @@ import { NetworkWorld, type NetworkWorldOptions } from './pod-network.fixture.ts
 
 const skip = needsLinux('it makes network namespaces');
 const platform = await selectPlatform();
+const setupChild = fileURLToPath(new URL('setup-child.fixture.ts', import.meta.url));
 
 /** Of what a plugin was told. */
 interface Call {
@@ -352,6 +355,26 @@ describe('pods and plugins of all kinds', { skip }, () => {
     const { failures } = await world.network.collect(world.ctx, () => false);
     assert.equal(failures.length, 1);
     assert.deepEqual(told(), ['ADD first']);
+  });
+
+  test('a plugin that still adds after the daemon was killed is ended before its work is taken back', async () => {
+    plugin(
+      'slow',
+      '[ $CNI_COMMAND = DEL ] && exit 0',
+      'kill -9 $PPID',
+      'sleep 600 & echo $! > "$f.child"; wait',
+    );
+    configure('1.0.0', { type: 'slow' });
+    world.pod('lost');
+    const run = spawnSync(process.execPath, [setupChild, world.folder, 'lost'], { encoding: 'utf8' });
+    assert.equal(run.signal, 'SIGKILL', run.stderr);
+    const file = world.at('log', '000-ADD-slow.child');
+    await until('the plugin is at work', () => existsSync(file) && readFileSync(file, 'utf8').endsWith('\n'));
+    const { released } = await world.network.collect(world.ctx, () => false);
+    assert.equal(released.length, 1);
+    assert.deepEqual(told(), ['ADD slow', 'DEL slow']);
+    const child = readFileSync(file, 'utf8').trim();
+    await until('its child is gone', () => !existsSync(`/proc/${child}/fd/0`));
   });
 
   test('the versions that a plugin speaks', async () => {

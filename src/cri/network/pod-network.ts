@@ -83,6 +83,8 @@ export class PodNetwork {
   readonly #directories: PodNetworkDependencies['directories'];
   readonly #options: PodNetworkOptions;
   readonly #pods = new KeyedLock();
+  /** Pods for which no plugin runs but those that this process started and waits for. */
+  readonly #ours = new Set<string>();
 
   constructor(dependencies: PodNetworkDependencies, options: PodNetworkOptions) {
     this.#client = dependencies.client;
@@ -107,6 +109,7 @@ export class PodNetwork {
     const attachments = plans.map((plan, index) => attachmentOf(pod, plan, `eth${index}`));
     await using undo = new AsyncDisposableStack();
     undo.defer(() => this.#undo(ctx, pod.id));
+    this.#ours.add(pod.id);
     for (const attachment of attachments) this.#attachments.save(attachment, { durable: true });
     const added = await this.#inTurn([
       async () => this.#raiseLoopback(ctx, pod),
@@ -162,8 +165,10 @@ export class PodNetwork {
       if (isHeld(podId)) continue;
       try {
         using _ = await this.#pods.acquire(podId, ctx);
+        await this.#endLeft(ctx, podId);
         await this.#del(ctx, attachment);
         this.#namespaces.unpin(netns);
+        this.#ours.delete(podId);
         released.push({ podId, ifName });
       } catch (error) {
         failures.push({ what: `${ifName} of pod ${podId}`, error });
@@ -246,13 +251,22 @@ export class PodNetwork {
   /** All are tried, the last first. Errors: the first one. */
   async #release(ctx: Context, podId: SandboxId): Promise<void> {
     const failures: unknown[] = [];
-    for (const attachment of this.#attachments.of(podId).toReversed())
+    const attachments = this.#attachments.of(podId);
+    if (attachments.length > 0) await this.#endLeft(ctx, podId);
+    for (const attachment of attachments.toReversed())
       try {
         await this.#del(ctx, attachment);
       } catch (error) {
         failures.push(error);
       }
     if (failures.length > 0) throw failures[0];
+    this.#ours.delete(podId);
+  }
+
+  async #endLeft(ctx: Context, podId: string): Promise<void> {
+    if (this.#ours.has(podId)) return;
+    await this.#client.endLeft(ctx, podId);
+    this.#ours.add(podId);
   }
 
   async #del(ctx: Context, attachment: Attachment): Promise<void> {
