@@ -41,8 +41,9 @@ export class HeaderInflater implements Disposable {
     const onData = (chunk: Buffer): void => {
       chunks.push(chunk);
       sizeBytes += chunk.byteLength;
-      if (sizeBytes > limits.spdyHeaderBytes)
-        this.#inflate.destroy(new Error(`they unpack to more than ${limits.spdyHeaderBytes} bytes`));
+      if (sizeBytes <= limits.spdyHeaderBytes) return;
+      reject(new Error(`they unpack to more than ${limits.spdyHeaderBytes} bytes`));
+      this.#inflate.destroy();
     };
     const onLost = (): void => reject(this.#failure ?? new Error('their stream has ended'));
     this.#inflate.on('data', onData).once('close', onLost).once('end', onLost);
