@@ -5,7 +5,7 @@
 import { invalidArgument } from '../../base/errors.ts';
 import { defaultMaskedPaths, defaultReadonlyPaths, ociVersion } from '../../oci/default-spec.ts';
 import type { ImageRunConfig } from '../../oci/image-config.ts';
-import type { RuntimeSpec, SpecProcess, SpecUser } from '../../oci/runtime-spec.ts';
+import type { RuntimeSpec, SpecMount, SpecProcess, SpecUser } from '../../oci/runtime-spec.ts';
 import type {
   ContainerConfig,
   LinuxContainerSecurityContext,
@@ -19,7 +19,13 @@ import { cgroupPath } from './cgroup-path.ts';
 import { type ContainerDevices, containerDevices } from './container-devices.ts';
 import { type ContainerMounts, containerMounts, type PodFiles } from './container-mounts.ts';
 import { containerResources } from './container-resources.ts';
-import { containerNamespaces, isOnHost, type PodNamespaces, sameMappings } from './namespaces.ts';
+import {
+  containerNamespaces,
+  type IdMappings,
+  isOnHost,
+  type PodNamespaces,
+  sameMappings,
+} from './namespaces.ts';
 import { processCapabilities } from './process-capabilities.ts';
 import { oomScoreAdj } from './process-oom-score.ts';
 import { processUser } from './process-user.ts';
@@ -69,6 +75,7 @@ export interface ContainerSpec {
 }
 
 interface Parts {
+  readonly mappings: IdMappings | undefined;
   readonly process: SpecProcess;
   readonly labels: SelinuxLabels;
   readonly mounts: ContainerMounts;
@@ -89,8 +96,13 @@ export async function containerSpec(
     podLabel: request.pod.selinuxLabel,
     vmBased: context.runtime.vmBased,
   });
+  const mappings = sameMappings(
+    request.pod.config.linux?.securityContext?.namespaceOptions,
+    security?.namespaceOptions,
+  );
   const process = await containerProcess(request, context, labels);
   const parts: Parts = {
+    mappings,
     process,
     labels,
     devices: await containerDevices(config.devices, {
@@ -99,7 +111,7 @@ export async function containerSpec(
       settings: context.settings,
       ...(context.settings.deviceOwnershipFromSecurityContext && { owner: process.user }),
     }),
-    mounts: await bindMounts(request, context),
+    mounts: await bindMounts(request, mappings, context),
     seccomp: await seccompFilter(security, {
       capabilities: process.capabilities?.bounding ?? [],
       host: context.host,
@@ -126,7 +138,10 @@ function compose(request: ContainerSpecRequest, parts: Parts, context: Container
     ociVersion,
     process: parts.process,
     root: { path: 'rootfs', ...(security?.readonlyRootfs === true && { readonly: true }) },
-    mounts: [...without(ownFileSystems(request, context), parts.mounts.mounts), ...parts.mounts.mounts],
+    mounts: [
+      ...without(ownFileSystems(request, parts.mappings, context), parts.mounts.mounts),
+      ...parts.mounts.mounts,
+    ],
     annotations: {
       ...passedThrough(pod.config.annotations, settings.podAnnotations),
       ...passedThrough(config.annotations, settings.containerAnnotations),
@@ -138,14 +153,13 @@ function compose(request: ContainerSpecRequest, parts: Parts, context: Container
 
 function linuxPart(
   { id, namespace, config, pod, targetPid }: ContainerSpecRequest,
-  { labels, mounts, devices, seccomp }: Parts,
+  { mappings, labels, mounts, devices, seccomp }: Parts,
   { host, settings }: ContainerSpecContext,
 ): NonNullable<RuntimeSpec['linux']> {
   const linux = config.linux;
   const security = linux?.securityContext;
   const privileged = security?.privileged === true;
   const words = security?.namespaceOptions;
-  const mappings = sameMappings(pod.config.linux?.securityContext?.namespaceOptions, words);
   const cgroups = !settings.disableCgroup;
   return {
     ...mappings,
@@ -206,24 +220,25 @@ async function containerProcess(
   };
 }
 
-function ownFileSystems({ config, pod }: ContainerSpecRequest, { settings }: ContainerSpecContext) {
+function ownFileSystems(
+  { config, pod }: ContainerSpecRequest,
+  mappings: IdMappings | undefined,
+  { settings }: ContainerSpecContext,
+): SpecMount[] {
   const podWords = pod.config.linux?.securityContext?.namespaceOptions;
   return standardMounts({
     privileged: config.linux?.securityContext?.privileged === true,
     cgroup: settings.cgroupWritable ? 'writable' : 'readonly',
-    boundSysfs: podWords?.usernsOptions !== undefined && isOnHost(podWords.network),
+    boundSysfs: mappings !== undefined && isOnHost(podWords?.network),
   });
 }
 
 function bindMounts(
   { config, pod, imageVolumes, volumes }: ContainerSpecRequest,
+  mappings: IdMappings | undefined,
   context: ContainerSpecContext,
 ): Promise<ContainerMounts> {
   const security = config.linux?.securityContext;
-  const mappings = sameMappings(
-    pod.config.linux?.securityContext?.namespaceOptions,
-    security?.namespaceOptions,
-  );
   const onHost = isOnHost(security?.namespaceOptions?.ipc);
   return containerMounts(
     {

@@ -6,11 +6,11 @@ import { invalidArgument } from '../../base/errors.ts';
 import { isOnHost, type NamespaceWords } from './namespaces.ts';
 import type { SpecSettings } from './spec-facts.ts';
 
-const ipcNames = new Set([
-  ...['msgmax', 'msgmnb', 'msgmni', 'sem', 'shmall', 'shmmax', 'shmmni', 'shm_rmid_forced'].map(
+const ipcNames = new Set(
+  ['msgmax', 'msgmnb', 'msgmni', 'sem', 'shmall', 'shmmax', 'shmmni', 'shm_rmid_forced'].map(
     (name) => `kernel.${name}`,
   ),
-]);
+);
 
 export interface SysctlContext {
   readonly namespaces: NamespaceWords | undefined;
@@ -43,7 +43,9 @@ function dotted(name: string): string {
 }
 
 function checkSysctl(name: string, namespaces: NamespaceWords | undefined): void {
-  if (!/^[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_/:-]+)+$/.test(name) || name.includes('..'))
+  // A "/" stands for a "." inside a part, as in the name of an interface.
+  const parts = name.split('.');
+  if (parts.length < 2 || !parts.every((part) => /^[A-Za-z0-9_:-]+(?:\/[A-Za-z0-9_:-]+)*$/.test(part)))
     throw invalidArgument(`sysctl ${JSON.stringify(name)} is no name of one`);
   if (name.startsWith('net.')) return refuseOnHost(name, 'network', namespaces?.network);
   if (ipcNames.has(name) || name.startsWith('fs.mqueue.')) return refuseOnHost(name, 'ipc', namespaces?.ipc);

@@ -5,6 +5,7 @@
 import { invalidArgument } from '../../base/errors.ts';
 import { mergeEnv } from '../../oci/default-spec.ts';
 import type { ImageRunConfig } from '../../oci/image-config.ts';
+import type { KeyValue } from '../../wire/gen/runtime/v1/common_pb.js';
 import type { ContainerConfig } from '../../wire/gen/runtime/v1/container_pb.js';
 
 const defaultPath = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
@@ -23,9 +24,14 @@ export function containerArgs(
   return all;
 }
 
+export interface EnvWords {
+  readonly envs: readonly Pick<KeyValue, 'key' | 'value'>[];
+  readonly tty: boolean;
+}
+
 /** HOSTNAME, then the image's, then the container's: later ones replace. Errors: InvalidArgument. */
 export function containerEnv(
-  { envs, tty }: Pick<ContainerConfig, 'envs' | 'tty'>,
+  { envs, tty }: EnvWords,
   image: Pick<ImageRunConfig, 'env'>,
   hostname: string,
 ): readonly string[] {

@@ -59,6 +59,24 @@ testRows('security context: namespaces', [
     ],
   },
   {
+    field: 'userns_options: NODE, in the host’s network too',
+    words: { namespaceOptions: { network: NamespaceMode.NODE, usernsOptions: { mode: NamespaceMode.NODE } } },
+    changes: {
+      pod: {
+        linux: {
+          securityContext: {
+            namespaceOptions: { network: NamespaceMode.NODE, usernsOptions: { mode: NamespaceMode.NODE } },
+          },
+        },
+      },
+    },
+    see: (spec) => [
+      namespace('user')(spec),
+      spec.mounts?.find(({ destination }) => destination === '/sys')?.type,
+    ],
+    is: [undefined, 'sysfs'],
+  },
+  {
     field: 'userns_options: not the pod’s',
     words: { namespaceOptions: { usernsOptions: userns(7) } },
     changes: { pod: podWithUserns },

@@ -47,4 +47,5 @@ export function without(standard: readonly SpecMount[], own: readonly SpecMount[
 /** Fewer parts of the path first, so that none hides another; otherwise as given. */
 export const byDepth = (mounts: readonly SpecMount[]): SpecMount[] =>
   mounts.toSorted((one, other) => depth(one) - depth(other));
-const depth = ({ destination }: SpecMount): number => cleanPath(destination).split('/').length;
+const depth = ({ destination }: SpecMount): number =>
+  cleanPath(destination).split('/').filter(Boolean).length;
