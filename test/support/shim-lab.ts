@@ -40,11 +40,12 @@ import { UnixListener } from '../../src/wire/unix-listener.ts';
 const SIGKILL = 9;
 const namespace = 'shim-lab';
 const program = new URL('../../src/shim/main.ts', import.meta.url).pathname;
-const applets = ['sh', 'cat', 'echo', 'sleep', 'true', 'seq', 'tail', 'usleep'];
+const applets = ['sh', 'cat', 'echo', 'sleep', 'true', 'seq', 'tail', 'usleep', 'awk'];
 
 export interface MakeOptions {
   readonly stdin?: string;
   readonly stdout?: string;
+  readonly stderr?: string;
   readonly terminal?: boolean;
   /** Limit of its cgroup. */
   readonly memoryBytes?: number;
@@ -80,9 +81,13 @@ export class ShimLab implements AsyncDisposable {
     return lab;
   }
 
-  get tasks(): Client<typeof Task> {
+  get connection(): TtrpcConnection {
     if (this.#connection === undefined) throw new Error('the shim of the lab is not running');
-    return this.#connection.client(Task);
+    return this.#connection;
+  }
+
+  get tasks(): Client<typeof Task> {
+    return this.connection.client(Task);
   }
 
   get log(): string {

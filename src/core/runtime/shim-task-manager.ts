@@ -28,6 +28,8 @@ import type { DaemonAddresses, ShimProgram } from './shims/foreign-shim.ts';
 import type { Sharing } from './shims/shim-group.ts';
 import type { ShimLink } from './shims/shim-link.ts';
 import { ShimLinks } from './shims/shim-links.ts';
+import type { AttachedProcess, AttachStreams } from './streams/attached-process.ts';
+import type { StreamManager } from './streams/stream-manager.ts';
 import type {
   CreateTask,
   ProcessEnd,
@@ -72,7 +74,7 @@ export interface ShimTaskManagerOptions {
   readonly besideDir: string;
 }
 
-export class ShimTaskManager implements TaskManager, AsyncDisposable {
+export class ShimTaskManager implements TaskManager, StreamManager, AsyncDisposable {
   readonly #dependencies: TaskCreateDependencies & ShimLossDependencies;
   readonly #log: Logger;
   readonly #tasks = new TaskTable();
@@ -142,6 +144,30 @@ export class ShimTaskManager implements TaskManager, AsyncDisposable {
     const { pid } = await this.#call(ctx, task, 'start', { id: containerId, execId });
     task.learnProcess(this.#dependencies.platform.processes, execId, pid);
     return { pid };
+  }
+
+  /**
+   * Connects to the streams of a process with `cri:` URIs, also before its start. Errors: NotFound; FailedPrecondition for
+   * other URIs; Unimplemented by a foreign shim; Unavailable.
+   */
+  async attach(
+    ctx: NamespacedContext,
+    { containerId, execId = '' as ExecId }: ProcessTarget,
+    streams: AttachStreams,
+  ): Promise<AttachedProcess> {
+    const { link } = await this.#task(ctx, containerId);
+    const connection = await link.connection(ctx);
+    return connection.streams.attach({ namespace: ctx.namespace, id: containerId, execId }, streams);
+  }
+
+  /** Opens the log of a `cri:` URI anew, between two lines. Errors: as `attach`; what opening the path says. */
+  async reopenLog(
+    ctx: NamespacedContext,
+    { containerId, execId = '' as ExecId }: ProcessTarget,
+  ): Promise<void> {
+    const { link } = await this.#task(ctx, containerId);
+    const connection = await link.connection(ctx);
+    await connection.streams.reopen({ namespace: ctx.namespace, id: containerId, execId });
   }
 
   /** Goes on when the caller leaves: what the shim has begun cannot be taken back. */

@@ -38,6 +38,7 @@ export function adoptProcess(
         {
           ...{ target, io: process.io, stdinClosed: saved.stdinClosed || !isAlive },
           directory: container.streamsOf(process),
+          endsWithProcess: process === container.init,
         },
       ),
     };

@@ -3,8 +3,9 @@
  * shim as long as the process does, and from which this shim or the next one pumps.
  *
  * The process gets ends that read as well, so that it does not die by SIGPIPE while no shim is there. Its stdin is such
- * an end too when it stays open over clients that come and go; then CloseIO has no effect. What is in a pipe (256 KiB at
- * most) when the process ends while no shim is there is lost.
+ * an end too when it stays open over clients that come and go; then CloseIO has no effect. The daemon holds the pipes of
+ * init as well. So what is in a pipe (256 KiB at most) is lost only when the process ends while neither is there, and
+ * of an exec, when it ends while no shim is there.
  */
 import { fchownSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -38,6 +39,8 @@ export interface RelayOptions {
   readonly directory: string;
   readonly target: CriTarget;
   readonly io: IoPaths;
+  /** Nothing that writes outlives the process: its end is that of the output, whoever has the pipes open. */
+  readonly endsWithProcess: boolean;
 }
 
 export class RelayedStdio implements ProcessStdio {
@@ -53,6 +56,7 @@ export class RelayedStdio implements ProcessStdio {
   #journal: LogJournal | undefined;
   #input: PipeInput | undefined;
   #running = 0;
+  #hasEnded = false;
 
   private constructor(dependencies: RelayDependencies, options: RelayOptions) {
     this.#dependencies = dependencies;
@@ -101,12 +105,17 @@ export class RelayedStdio implements ProcessStdio {
   }
 
   ended(): void {
+    this.#hasEnded = true;
     this.#input?.close();
   }
 
   /** Everything that the process has written is in the log, or the time is up. */
   async drained(timeoutMs: number): Promise<void> {
-    await raceTime(Promise.all(this.#pumps.map((pump) => pump.drained())), timeoutMs);
+    const passed = this.#pumps.map(async (pump) => {
+      await pump.drained();
+      if (this.#hasEnded && this.#options.endsWithProcess) pump[Symbol.dispose]();
+    });
+    await raceTime(Promise.all(passed), timeoutMs);
   }
 
   /** Errors: FailedPrecondition without a log; of the file system. */

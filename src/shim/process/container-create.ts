@@ -145,6 +145,7 @@ const launching = (container: Container): Launching => ({
   ioOwner: container.options.ioOwner,
   owner: { namespace: container.namespace, id: container.id },
   streamsIn: container.streamsOf(container.init),
+  endsWithProcess: true,
   attachments: container.init.attachments,
 });
 

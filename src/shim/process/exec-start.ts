@@ -109,6 +109,7 @@ async function launchOrFail(container: Container, exec: TaskProcess, execId: str
       ioOwner: container.options.ioOwner,
       owner: { namespace: container.namespace, id: container.id },
       streamsIn: container.streamsOf(exec),
+      endsWithProcess: false,
       attachments: exec.attachments,
       words: (consoleSocket) =>
         execWords({ id: container.id, processFile: specFile(container, execId), pidFile, consoleSocket }),

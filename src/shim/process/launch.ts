@@ -33,6 +33,8 @@ export interface LaunchRequest {
   readonly owner: Owner;
   /** Where streams of the process may be kept. */
   readonly streamsIn: string;
+  /** See RelayOptions. */
+  readonly endsWithProcess: boolean;
   readonly attachments: Attachments | undefined;
   /** The subcommand, given where runc shall send the terminal. */
   readonly words: (consoleSocket: string | undefined) => readonly string[];
@@ -64,10 +66,10 @@ async function launchDirect(deps: LaunchDependencies, request: LaunchRequest): P
 }
 
 async function openStreams(deps: LaunchDependencies, request: LaunchRequest): Promise<ProcessStdio> {
-  const { io, ioOwner, owner, attachments, streamsIn: directory } = request;
+  const { io, ioOwner, owner, attachments, endsWithProcess, streamsIn: directory } = request;
   const target = parseCriTarget(io.stdout);
   if (target === undefined || attachments === undefined) return openStdio(deps.platform, io, owner, ioOwner);
-  return RelayedStdio.open({ ...deps, attachments }, { directory, target, io }, ioOwner);
+  return RelayedStdio.open({ ...deps, attachments }, { directory, target, io, endsWithProcess }, ioOwner);
 }
 
 async function launchInTerminal(deps: LaunchDependencies, request: LaunchRequest): Promise<Launched> {

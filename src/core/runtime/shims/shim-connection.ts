@@ -8,6 +8,7 @@ import { Task as TaskV3 } from '../../../wire/gen/containerd/runtime/task/v3/shi
 import type { CallOptions, Client, Connection } from '../../../wire/service.ts';
 import { connectionLost } from '../../../wire/ttrpc/channel.ts';
 import { connectTtrpc } from '../../../wire/ttrpc/client.ts';
+import { ShimStreams } from '../streams/attached-process.ts';
 import type { ShimAddress } from './shim-address.ts';
 
 export type TaskClient = Client<typeof TaskV3>;
@@ -51,6 +52,11 @@ export class ShimConnection implements AsyncDisposable {
     // The first call to notice finds a socket that can only not be written to any more.
     if ((error as Error).message === connectionLost().message) await this.#connection[Symbol.asyncDispose]();
     return this.#lost;
+  }
+
+  /** Of a shim of ours; others answer Unimplemented. */
+  get streams(): ShimStreams {
+    return new ShimStreams({ connection: this.#connection });
   }
 
   /** Calls `onLost` once if the connection ends and we did not end it. */

@@ -15,6 +15,7 @@ import {
   type Starting,
   taskOnShim,
 } from '../shims/shim-start.ts';
+import { keepOutputs } from '../streams/output-keeper.ts';
 import type { CreateTask } from '../task-manager.ts';
 import { prepareRestore } from './checkpoint.ts';
 import type { Task } from './task.ts';
@@ -90,6 +91,7 @@ async function createInShim(
       ...(options !== undefined && { options: anyToWire(options) }),
     });
     task.learnProcess(deps.platform.processes, '', pid);
+    task.keep(keepOutputs({ files: deps.platform.files, log: ctx.log }, bundle.path));
     return pid;
   } catch (error) {
     const failure = wrap('failed to create shim task', error);

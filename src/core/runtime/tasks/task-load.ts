@@ -20,6 +20,7 @@ import { cleanUpAfterShim } from '../loss/dead-shim.ts';
 import type { ShimLossDependencies } from '../loss/shim-loss.ts';
 import { readShimLog } from '../shims/shim-log.ts';
 import { programOf } from '../shims/shim-start.ts';
+import { keepOutputs } from '../streams/output-keeper.ts';
 import type { Bundle } from './bundle.ts';
 import { Task } from './task.ts';
 
@@ -66,6 +67,8 @@ async function reconnect(
   if (address === undefined) return undefined;
   const link = deps.links.at(address);
   const resources = new DisposableStack();
+  // Before a shim is asked, for the container may end before one is there.
+  resources.use(keepOutputs({ files: deps.platform.files, log: ctx.log }, bundle.path));
   if (!link.isGantry) resources.use(readShimLog(deps.platform.files, path.join(bundle.path, 'log'), ctx.log));
   const task = new Task({ bundle, link, resources });
   try {

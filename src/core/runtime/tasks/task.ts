@@ -44,7 +44,12 @@ export class Task {
     if (identity !== undefined) this.processes.set(execId, identity);
   }
 
-  /** Lets go of the link and of the shim's log. */
+  /** Disposed of when the task is released. */
+  keep(resource: Disposable): void {
+    this.#resources.use(resource);
+  }
+
+  /** Lets go of the link and of what is kept, as the shim's log. */
   release(): void {
     this.link.holders.delete(this);
     this.#resources.dispose();
