@@ -123,13 +123,13 @@ function inputOf(
   capabilities: CniCapabilities,
   result: JsonObject | undefined,
 ): JsonObject {
-  const { capabilities: asked, ...rest } = document;
-  const wanted = asked === undefined || asked === null ? {} : asObject(asked, 'capabilities');
+  const wanted = asObject(member(document, 'capabilities') ?? {}, 'capabilities');
   const given = Object.entries(capabilities).filter(
     ([capability, value]) => member(wanted, capability) === true && value !== undefined,
   );
   return {
-    ...rest,
+    // With `capabilities` too, against the specification: all runtimes leave it in, and plugins are used to it.
+    ...document,
     name,
     cniVersion: version,
     ...(given.length > 0 && { runtimeConfig: Object.fromEntries(given) }),

@@ -2,6 +2,9 @@
  * What plugins may be told of a pod beyond its name: the values of capabilities, in the words of the CNI conventions
  * and, for annotations, of containerd. A plugin gets those that its configuration asks for.
  *
+ * Differs from containerd, which writes the members with a capital (`HostPort`): those of the conventions are read by
+ * plugins in Go just the same, and by others at all.
+ *
  * Source: CNI "Extension conventions"; Kubernetes "Support traffic shaping" for the two annotations.
  */
 import { invalidArgument, wrap } from '../../base/errors.ts';

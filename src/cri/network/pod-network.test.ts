@@ -138,6 +138,7 @@ describe('pods and plugins of all kinds', { skip }, () => {
       mine: 1,
       name: 'net',
       cniVersion: '1.0.0',
+      capabilities: { portMappings: true, bandwidth: true, dns: false },
       runtimeConfig: {
         portMappings: [{ hostPort: 5353, containerPort: 53, protocol: 'udp', hostIP: '127.0.0.1' }],
         bandwidth: { ingressRate: 1_000_000, ingressBurst: 4_294_967_295 },
@@ -321,7 +322,7 @@ describe('pods and plugins of all kinds', { skip }, () => {
     assert.equal(ready, false);
     assert.deepEqual(why, {
       reason: 'NetworkPluginNotReady',
-      message: 'plugin type="first" failed (status): no luck; none at all',
+      message: 'Network plugin returns error: plugin type="first" failed (status): no luck; none at all',
     });
     printing('first', answer('10.0.0.7/24'));
     assert.deepEqual(await world.network.status(world.ctx, ''), { ready: true });

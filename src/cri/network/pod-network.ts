@@ -138,14 +138,18 @@ export class PodNetwork {
     );
   }
 
-  /** Whether pods of the handler can be connected: there are configurations, and their plugins (1.1) are ready. */
+  /**
+   * Whether pods of the handler can be connected: there are configurations, and their plugins (1.1) are ready. The
+   * message is containerd's, with the reason after it.
+   */
   async status(ctx: Context, handler: string): Promise<NetworkReadiness> {
     try {
       const plans = await this.#plansOf(handler);
       await Promise.all(plans.map(async (plan) => this.#client.status(ctx, plan)));
       return { ready: true };
     } catch (error) {
-      return { ready: false, reason: 'NetworkPluginNotReady', message: (error as Error).message };
+      const message = `Network plugin returns error: ${(error as Error).message}`;
+      return { ready: false, reason: 'NetworkPluginNotReady', message };
     }
   }
 
