@@ -30,6 +30,7 @@ import { processCapabilities } from './process-capabilities.ts';
 import { oomScoreAdj } from './process-oom-score.ts';
 import { processUser } from './process-user.ts';
 import { containerArgs, containerEnv, workingDirectory } from './process-words.ts';
+import { resourceClasses } from './resource-classes.ts';
 import type { SpecContext } from './sandbox-spec.ts';
 import { seccompFilter } from './seccomp.ts';
 import { type SelinuxLabels, selinuxLabels } from './selinux.ts';
@@ -163,6 +164,10 @@ function linuxPart(
   const cgroups = !settings.disableCgroup;
   return {
     ...mappings,
+    ...resourceClasses(
+      { name: config.metadata?.name ?? '', own: config.annotations, pod: pod.config.annotations },
+      settings,
+    ),
     resources: {
       devices: devices.rules,
       ...(cgroups && containerResources(linux?.resources, { host, settings })),

@@ -61,6 +61,10 @@ export interface SpecSettings {
   readonly deviceOwnershipFromSecurityContext: boolean;
   readonly enableUnprivilegedPorts: boolean;
   readonly enableUnprivilegedIcmp: boolean;
+  /** The machine has resctrl mounted, and the administrator wants it used. */
+  readonly rdtEnabled: boolean;
+  readonly ignoreRdtNotEnabledErrors: boolean;
+  readonly ignoreBlockioNotEnabledErrors: boolean;
 }
 
 export interface MountFacts {

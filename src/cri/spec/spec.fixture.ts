@@ -54,6 +54,9 @@ export const testSettings: SpecSettings = {
   deviceOwnershipFromSecurityContext: false,
   enableUnprivilegedPorts: true,
   enableUnprivilegedIcmp: true,
+  rdtEnabled: false,
+  ignoreRdtNotEnabledErrors: false,
+  ignoreBlockioNotEnabledErrors: false,
 };
 
 export const testImage: ImageRunConfig = {
