@@ -263,6 +263,25 @@ void describe('specs under runc', { skip: needsRoot('runc makes namespaces and m
     assert.equal(await shell('mount -t tmpfs x /tmp && echo done', secured(words)), 'done\n');
   });
 
+  void it('privileged: all capabilities of this process, the host’s devices, a writable /sys', async () => {
+    const held = /^CapEff:\s*(\S+)$/m.exec(await readFile('/proc/self/status', 'utf8'))?.[1] ?? '';
+    const text = await shell(
+      'cat /proc/self/status /proc/mounts; ls -l /dev; mount -t tmpfs x /tmp && echo mounted',
+      {
+        ...secured({ privileged: true, ...runtimeDefault }),
+        pod: { linux: { securityContext: { privileged: true } } },
+      },
+    );
+    assert.match(text, new RegExp(`^CapEff:\\s*${held}$`, 'm'));
+    assert.match(text, /^Seccomp:\s*0$/m);
+    assert.match(text, / \/sys sysfs rw/);
+    assert.match(text, /\nmounted\n$/);
+    const onHost = await hostReads.devices('/dev');
+    const top = onHost.filter(({ path }) => /^\/dev\/[A-Za-z0-9_-]+$/.test(path));
+    assert.ok(top.length > 5);
+    for (const { path } of top) assert.match(text, new RegExp(` ${path.slice(5)}(?: ->.*)?$`, 'm'));
+  });
+
   void it('sends mounts on only where the source can', async () => {
     const mounts = [
       { containerPath: '/v', hostPath: '/proc', propagation: MountPropagation.PROPAGATION_BIDIRECTIONAL },
