@@ -73,6 +73,16 @@ test('a stream that does not say well what it is, is refused', async () => {
   await assert.rejects(openStream(peer, 'data', { port: '81', requestID: '1' }), /REFUSED_STREAM/);
 });
 
+test('the request id of a stream that was reset is free again', async () => {
+  await using fixture = await StreamingFixture.make({ portForward: shout });
+  const peer = await connect(fixture);
+  const given = await openStream(peer, 'error', { port: '80', requestID: '0' });
+  given.abort();
+  const { data } = await forward(peer, '81', '0');
+  data.end('x');
+  assert.equal(await all(data), '81:X');
+});
+
 test('a connection that the client resets, and one whose client leaves', async () => {
   const begun = [deferred(), deferred()];
   const ended: number[] = [];

@@ -41,7 +41,12 @@ export async function serveSpdyForward(
     active.add(forwarding);
   });
   const active = new Set<Promise<void>>();
-  const connection = new SpdyConnection({ socket, log: ctx.log, onStream: (stream) => pairs.add(stream) });
+  const connection = new SpdyConnection({
+    socket,
+    log: ctx.log,
+    // Streams that were reset leave their calls behind for a while: these have the same limit.
+    onStream: (stream) => active.size < limits.spdyStreams && pairs.add(stream),
+  });
   try {
     await connection.run();
     await Promise.all(active);
@@ -69,6 +74,7 @@ class Pairs implements Disposable {
     const pair = this.#waiting.get(id) ?? this.#begin(id, port);
     if (pair.port !== port || pair[type] !== undefined) return false;
     pair[type] = stream;
+    stream.signal.addEventListener('abort', () => this.#drop(id, pair), { once: true });
     // Nobody reads what the client might say in it.
     if (type === 'error') stream.incoming.abandon();
     const { error, data } = pair;
@@ -90,6 +96,13 @@ class Pairs implements Disposable {
     const pair: Pair = { port, deadline };
     this.#waiting.set(id, pair);
     return pair;
+  }
+
+  /** The other half of a stream that was reset has nothing to wait for. */
+  #drop(id: string, pair: Pair): void {
+    if (this.#waiting.get(id) !== pair) return;
+    clearTimeout(pair.deadline);
+    this.#waiting.delete(id);
   }
 
   async #giveUp(id: string): Promise<void> {

@@ -5,6 +5,7 @@
 import { createServer, type IncomingMessage, type Server, STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { raceTime } from '../../base/bounded-wait.ts';
 import { limits } from '../../base/limits.ts';
 import type { Logger } from '../../base/logger.ts';
 import type { ConnectionSource } from '../unix-listener.ts';
@@ -85,10 +86,12 @@ export class UpgradeServer implements AsyncDisposable {
     });
   }
 
-  /** Cuts what is open and waits for those who serve it. */
+  /** Cuts what is open and waits, in bounded time, for those who serve it. */
   async [Symbol.asyncDispose](): Promise<void> {
     for (const socket of this.#connections.keys()) socket.destroy();
-    await Promise.all(this.#sessions);
+    const ended = await raceTime(Promise.all(this.#sessions), limits.cleanupMs);
+    if (ended === undefined)
+      this.#log.warn({ sessions: this.#sessions.size }, 'streaming sessions do not come to their end');
   }
 
   #ask(request: IncomingMessage): Upgrade | Refusal {

@@ -100,12 +100,12 @@ export class SpdyConnection implements StreamTransport {
     this.#send(goAwayFrame(this.#lastStreamId, { failed: false }));
   }
 
+  canSend(stream: SpdyStream): boolean {
+    return this.#sendRoomBytes(stream) > 0;
+  }
+
   async sendData(stream: SpdyStream, bytes: Uint8Array): Promise<number> {
-    const window = this.#peerKeepsWindows
-      ? Math.max(0, Math.min(stream.sendWindowBytes, this.#sendWindowBytes))
-      : bytes.byteLength;
-    const sizeBytes = Math.min(bytes.byteLength, window, limits.spdyDataFrameBytes);
-    if (sizeBytes === 0) return 0;
+    const sizeBytes = Math.min(bytes.byteLength, this.#sendRoomBytes(stream), limits.spdyDataFrameBytes);
     stream.sendWindowBytes -= sizeBytes;
     this.#sendWindowBytes -= sizeBytes;
     this.#socket.cork();
@@ -127,6 +127,10 @@ export class SpdyConnection implements StreamTransport {
     stream.receiveWindowBytes += stream.takenBytes;
     this.#send(windowUpdateFrame(stream.id, stream.takenBytes));
     stream.takenBytes = 0;
+  }
+
+  #sendRoomBytes(stream: SpdyStream): number {
+    return this.#peerKeepsWindows ? Math.min(stream.sendWindowBytes, this.#sendWindowBytes) : Infinity;
   }
 
   #leave(): void {

@@ -8,7 +8,12 @@ import type { SpdyHeaders } from './header-block.ts';
 
 /** What a stream needs of its connection. */
 export interface StreamTransport {
-  /** Sends no more than both windows have room for; answers how much that was, once the socket has room again. */
+  /** Whether both windows have room. */
+  canSend(stream: SpdyStream): boolean;
+  /**
+   * Sends no more than both windows have room for, and there must be some; answers how much that was, once the socket
+   * has room again.
+   */
   sendData(stream: SpdyStream, bytes: Uint8Array): Promise<number>;
   /** The stream sends nothing more. */
   finish(stream: SpdyStream): void;
@@ -63,9 +68,9 @@ export class SpdyStream implements ByteSink {
     let rest = bytes;
     while (rest.byteLength > 0) {
       if (this.#gone.signal.aborted || this.#closed) throw canceled('the client does not take more of it');
-      const sent = await this.#transport.sendData(this, rest);
-      rest = rest.subarray(sent);
-      if (sent === 0) await this.#window();
+      // Nothing may come between asking for room and waiting for it.
+      if (this.#transport.canSend(this)) rest = rest.subarray(await this.#transport.sendData(this, rest));
+      else await this.#window();
     }
   }
 
