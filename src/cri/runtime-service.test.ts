@@ -28,6 +28,13 @@ const handler = (name: string, more: Partial<RuntimeHandler> = {}): RuntimeHandl
   sandboxer: 'podsandbox',
   cniConfDir: '',
   cniMaxConfNum: 0,
+  spec: {
+    podAnnotations: [],
+    containerAnnotations: [],
+    privilegedWithoutHostDevices: false,
+    privilegedWithoutHostDevicesAllDevicesAllowed: false,
+    cgroupWritable: false,
+  },
   ...more,
 });
 

@@ -1,6 +1,6 @@
-/** runtime.v1.RuntimeService: what can be answered without pods. The rest is left out and answers Unimplemented. */
+/** runtime.v1.RuntimeService: a file for each story. What is left out answers Unimplemented. */
 import { RuntimeService } from '../wire/gen/runtime/v1/runtime_pb.js';
-import { type ServedService, serve } from '../wire/service.ts';
+import { type Handlers, type ServedService, serve } from '../wire/service.ts';
 import { runtimeConfig } from './runtime-config.ts';
 import { type RuntimeStatusDependencies, runtimeStatus } from './runtime-status.ts';
 import { runtimeVersion } from './runtime-version.ts';
@@ -10,6 +10,8 @@ export interface RuntimeServiceDependencies extends RuntimeStatusDependencies {
   /** Of the daemon. */
   readonly version: string;
   readonly runsSystemd: () => boolean;
+  /** Of pods and containers. */
+  readonly pods: Handlers<typeof RuntimeService>;
 }
 
 export const criRuntimeService = (
@@ -17,6 +19,7 @@ export const criRuntimeService = (
   settings: RuntimeSettings,
 ): ServedService =>
   serve(RuntimeService, {
+    ...dependencies.pods,
     version: async () => runtimeVersion(dependencies.version),
     status: (ctx, request) => runtimeStatus(dependencies, settings, ctx, request),
     runtimeConfig: async () => runtimeConfig(settings, dependencies),

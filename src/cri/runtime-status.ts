@@ -39,8 +39,7 @@ export async function runtimeStatus(
   return {
     status: { conditions: conditionsOf(loaded, warnings) },
     runtimeHandlers: await handlersOf(features, settings, ctx),
-    // Neither is honoured before containers are made.
-    features: { supplementalGroupsPolicy: false, userNamespacesHostNetwork: false },
+    features: { supplementalGroupsPolicy: true, userNamespacesHostNetwork: false },
     ...(verbose && { info: await infoOf(settings, loaded, places) }),
   };
 }

@@ -1,5 +1,7 @@
 /** The settings of the CRI as its stories need them; daemon/plugins/cri.ts reads them from config.toml. */
 import type { AnyValue } from '../base/any-value.ts';
+import type { IpPreference } from './network/pod-ips.ts';
+import type { SpecSettings } from './spec/spec-facts.ts';
 
 export interface ImageSettings {
   /** Roots of hosts.toml directories, colon-separated; "" for those of the transfer service. */
@@ -31,6 +33,32 @@ export interface RuntimeHandler {
   /** "" for the default one. */
   readonly cniConfDir: string;
   readonly cniMaxConfNum: number;
+  /** What specs of its pods and containers are made by. */
+  readonly spec: Pick<SpecSettings, HandlerSpecSetting>;
+}
+
+type HandlerSpecSetting =
+  | 'podAnnotations'
+  | 'containerAnnotations'
+  | 'privilegedWithoutHostDevices'
+  | 'privilegedWithoutHostDevicesAllDevicesAllowed'
+  | 'cgroupWritable';
+
+/** Of pods and containers, whatever their handler. */
+export interface PodSettings {
+  readonly spec: Omit<SpecSettings, HandlerSpecSetting>;
+  /** Network namespaces are below the state directory and not in /run/netns. */
+  readonly netnsUnderState: boolean;
+  /** Longer lines of a log are cut. */
+  readonly maxLogLineBytes: number;
+  /** 0 to wait as long as the caller does. */
+  readonly drainExecSyncMs: number;
+}
+
+export interface PodNetworkSettings {
+  readonly setupSerially: boolean;
+  readonly ipPreference: IpPreference;
+  readonly internalLoopback: boolean;
 }
 
 export interface CniSettings {
@@ -45,4 +73,10 @@ export interface RuntimeSettings {
   readonly handlers: ReadonlyMap<string, RuntimeHandler>;
   readonly cni: CniSettings;
   readonly ignoredDeprecations: readonly string[];
+}
+
+/** All of them. */
+export interface CriSettings extends RuntimeSettings {
+  readonly pods: PodSettings;
+  readonly podNetwork: PodNetworkSettings;
 }

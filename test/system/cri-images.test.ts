@@ -265,12 +265,6 @@ conf_dir = "${dir}/peer"
     ]);
   });
 
-  void it('calls on pods and containers are not there yet', async () => {
-    const pods = connection.client(RuntimeService);
-    for (const asked of [pods.runPodSandbox({}), pods.listContainers({}), pods.execSync({})])
-      await assert.rejects(asked, (error) => hasCode(error, 'Unimplemented'));
-  });
-
   void it('file systems: the layers of an image count, and are free when its removal is answered', async () => {
     const used = async (): Promise<bigint> => {
       const { imageFilesystems, containerFilesystems } = await client.imageFsInfo({});

@@ -79,9 +79,9 @@ void describe('settings of the CRI', () => {
   });
 
   void it('what is not read can be named', () => {
-    const table = tableOf('enable_selinux = true\n[cni]\nip_pref = "ipv6"');
+    const table = tableOf('enable_selinux = true\n[cni]\nip_pref = "ipv6"\nbin_path = "/x"');
     readCriRuntime(table);
-    assert.deepEqual(table.unreadKeys(), ['enable_selinux', 'cni.ip_pref']);
+    assert.deepEqual(table.unreadKeys(), ['enable_selinux', 'cni.bin_path']);
   });
 
   const refusals: readonly (readonly [(table: ConfigTable) => unknown, string, RegExp])[] = [

@@ -7,7 +7,13 @@ import { ContainerdError } from '../../base/errors.ts';
 import { limits } from '../../base/limits.ts';
 import type { ConfigTable } from '../../core/plugins/plugin.ts';
 import { parseImageText } from '../../cri/image-reference.ts';
-import type { CniSettings, RuntimeHandler, RuntimeSettings } from '../../cri/settings.ts';
+import type {
+  CniSettings,
+  CriSettings,
+  PodNetworkSettings,
+  PodSettings,
+  RuntimeHandler,
+} from '../../cri/settings.ts';
 import { packAny } from '../../wire/any.ts';
 import { OptionsSchema } from '../../wire/gen/containerd/types/runc/options/oci_pb.js';
 
@@ -41,7 +47,7 @@ export function readCriImages(table: ConfigTable): CriImagesConfig {
   };
 }
 
-export function readCriRuntime(table: ConfigTable): RuntimeSettings {
+export function readCriRuntime(table: ConfigTable): CriSettings {
   const containerd = table.table('containerd');
   const runtimes = containerd.table('runtimes');
   // As in containerd, runc is there whatever else is.
@@ -57,6 +63,8 @@ export function readCriRuntime(table: ConfigTable): RuntimeSettings {
     defaultHandler,
     handlers,
     cni: readCni(table.table('cni')),
+    pods: readPods(table),
+    podNetwork: readPodNetwork(table.table('cni')),
     ignoredDeprecations: table.strings('ignore_deprecation_warnings', []),
   };
 }
@@ -76,6 +84,53 @@ function readHandler(table: ConfigTable, name: string): RuntimeHandler {
     sandboxer: nonEmpty(table, 'sandboxer', 'podsandbox'),
     cniConfDir: absolute(table, 'cni_conf_dir', ''),
     cniMaxConfNum: atLeast(0, table, 'cni_max_conf_num', 0),
+    spec: {
+      podAnnotations: table.strings('pod_annotations', []),
+      containerAnnotations: table.strings('container_annotations', []),
+      privilegedWithoutHostDevices: table.boolean('privileged_without_host_devices', false),
+      privilegedWithoutHostDevicesAllDevicesAllowed: table.boolean(
+        'privileged_without_host_devices_all_devices_allowed',
+        false,
+      ),
+      cgroupWritable: table.boolean('cgroup_writable', false),
+    },
+  };
+}
+
+const logLineBytes = 16 * 1024;
+
+function readPods(table: ConfigTable): PodSettings {
+  return {
+    spec: {
+      unsetSeccompProfile: table.string('unset_seccomp_profile', ''),
+      tolerateMissingHugetlbController: table.boolean('tolerate_missing_hugetlb_controller', true),
+      disableHugetlbController: table.boolean('disable_hugetlb_controller', true),
+      disableCgroup: table.boolean('disable_cgroup', false),
+      disableProcMount: table.boolean('disable_proc_mount', false),
+      disableApparmor: table.boolean('disable_apparmor', false),
+      restrictOomScoreAdj: table.boolean('restrict_oom_score_adj', false),
+      ignoreImageDefinedVolumes: table.boolean('ignore_image_defined_volumes', false),
+      deviceOwnershipFromSecurityContext: table.boolean('device_ownership_from_security_context', false),
+      enableUnprivilegedPorts: table.boolean('enable_unprivileged_ports', true),
+      enableUnprivilegedIcmp: table.boolean('enable_unprivileged_icmp', true),
+      rdtEnabled: false,
+      ignoreRdtNotEnabledErrors: table.boolean('ignore_rdt_not_enabled_errors', false),
+      ignoreBlockioNotEnabledErrors: table.boolean('ignore_blockio_not_enabled_errors', false),
+    },
+    netnsUnderState: table.boolean('netns_mounts_under_state_dir', false),
+    maxLogLineBytes: atLeast(1, table, 'max_container_log_line_size', logLineBytes),
+    drainExecSyncMs: readTimeout(table, 'drain_exec_sync_io_timeout', 0),
+  };
+}
+
+function readPodNetwork(table: ConfigTable): PodNetworkSettings {
+  const preference = table.string('ip_pref', '') || 'ipv4';
+  if (preference !== 'ipv4' && preference !== 'ipv6' && preference !== 'cni')
+    throw table.wrong('ip_pref', `must be ipv4, ipv6 or cni, not ${JSON.stringify(preference)}`);
+  return {
+    setupSerially: table.boolean('setup_serially', false),
+    ipPreference: preference,
+    internalLoopback: table.boolean('use_internal_loopback', false),
   };
 }
 

@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { release } from 'node:os';
 import path from 'node:path';
+import { create } from '@bufbuild/protobuf';
 import { failedPrecondition } from '../../base/errors.ts';
 import { KeyedLock } from '../../base/keyed-lock.ts';
 import { limits } from '../../base/limits.ts';
@@ -15,6 +16,7 @@ import { ImageAdoption } from '../../cri/image-adoption.ts';
 import { ImageFactsReader } from '../../cri/image-facts.ts';
 import { ImageFsInfo, type UsedSnapshotter } from '../../cri/image-fs-info.ts';
 import { ImageIndex } from '../../cri/image-index.ts';
+import { pullImage } from '../../cri/image-pull.ts';
 import { imageService } from '../../cri/image-service.ts';
 import { RuntimeFeatures, type RuntimeFeaturesDependencies } from '../../cri/runtime-features.ts';
 import { criRuntimeService } from '../../cri/runtime-service.ts';
@@ -22,7 +24,9 @@ import { asObject } from '../../oci/json.ts';
 import { hostPlatform } from '../../oci/platform.ts';
 import { jsonTypeUrls, packAny, unpackAny, unpackJson } from '../../wire/any.ts';
 import { RuntimeInfoSchema, RuntimeRequestSchema } from '../../wire/gen/containerd/types/introspection_pb.js';
+import { PullImageRequestSchema } from '../../wire/gen/runtime/v1/image_pb.js';
 import { type CriImagesConfig, readCriImages, readCriRuntime } from './cri-config.ts';
+import { PodPlugin } from './cri-pods.ts';
 import { definePlugin } from './define-plugin.ts';
 import type { BuiltinDependencies } from './dependencies.ts';
 import {
@@ -36,6 +40,7 @@ import {
   shimManager,
   snapshotsNoun,
   snapshotterType,
+  taskManager,
   transferLocal,
 } from './tokens.ts';
 
@@ -91,9 +96,17 @@ export function cri(dependencies: BuiltinDependencies): Plugin[] {
   const service = definePlugin({
     type: grpcType.type,
     id: 'cri',
-    requires: [criType.type, metadata.type, serviceType.type, shimManager.type, transferLocal.type],
+    requires: [
+      criType.type,
+      metadata.type,
+      serviceType.type,
+      shimManager.type,
+      transferLocal.type,
+      taskManager.type,
+      eventExchange.type,
+    ],
     config: noConfig,
-    init: ({ get, meta, rootDir, stateDir }) => {
+    init: ({ ctx, get, meta, rootDir, stateDir, onStop }) => {
       const { index, facts, locks, config, isPinned } = get(criImages);
       const settings = get(criRuntime);
       const { content, images: store } = get(metadata);
@@ -120,6 +133,43 @@ export function cri(dependencies: BuiltinDependencies): Plugin[] {
         { ask: askFeatures(dependencies, get(shimManager)), kernelRelease: release() },
         { retryMs: limits.criFeaturesRetryMs },
       );
+      const imageDependencies = {
+        index,
+        facts,
+        locks,
+        content,
+        fsInfo,
+        images: store,
+        transfers: get(transferLocal),
+      };
+      const imageSettings = { ...config, snapshotterOf, isPinned };
+      const pods = new PodPlugin(
+        ctx,
+        {
+          metadata: get(metadata),
+          tasks: get(taskManager),
+          events: get(eventExchange),
+          platform: dependencies.platform,
+          index,
+          features,
+          pull: (called, image, handler) =>
+            pullImage(
+              imageDependencies,
+              imageSettings,
+              called,
+              create(PullImageRequestSchema, { image: { image, runtimeHandler: handler } }),
+            ),
+        },
+        {
+          settings,
+          snapshotterOf,
+          sandboxImage: config.sandboxImage,
+          rootDir: rootDir(),
+          stateDir: stateDir(),
+        },
+      );
+      onStop(pods);
+      if (dependencies.leaveAsFound !== true) pods.recover();
       const places = {
         containerdRootDir: configuration.daemon.rootDir,
         containerdEndpoint: configuration.address,
@@ -130,15 +180,13 @@ export function cri(dependencies: BuiltinDependencies): Plugin[] {
       meta.exports['CRIVersion'] = 'v1';
       return {
         grpc: [
-          imageService(
-            { index, facts, locks, content, fsInfo, images: store, transfers: get(transferLocal) },
-            { ...config, snapshotterOf, isPinned },
-          ),
+          imageService(imageDependencies, imageSettings),
           criRuntimeService(
             {
               version,
               features,
               places,
+              pods: pods.handlers,
               deprecations: () => deprecations.list(),
               runsSystemd: () => existsSync('/run/systemd/system'),
             },

@@ -11,6 +11,7 @@ import type { LeaseManager } from '../../core/leases/lease-manager.ts';
 import type { MetadataStore } from '../../core/metadata/metadata.ts';
 import type { MountManager } from '../../core/mounts/mount-manager.ts';
 import type { NamespaceStore } from '../../core/namespaces/namespace-store.ts';
+import type { NriGate } from '../../core/nri/nri-gate.ts';
 import type { PluginToken, PluginTypeToken } from '../../core/plugins/plugin.ts';
 import type { TaskEventExchange } from '../../core/runtime/loss/task-events.ts';
 import type { ShimProgram } from '../../core/runtime/shims/foreign-shim.ts';
@@ -20,7 +21,7 @@ import type { Snapshotter } from '../../core/snapshots/snapshotter.ts';
 import type { StreamManager } from '../../core/streaming/stream-manager.ts';
 import type { ImageTransfers } from '../../core/transfer/image-transfers.ts';
 import type { ImageVerifier } from '../../core/verifiers/image-verifier.ts';
-import type { RuntimeSettings } from '../../cri/settings.ts';
+import type { CriSettings } from '../../cri/settings.ts';
 import type { ServedService } from '../../wire/service.ts';
 import type { ConnectionSource } from '../../wire/unix-listener.ts';
 import type { Deprecations } from '../deprecations.ts';
@@ -84,9 +85,11 @@ export const imageVerifierType: PluginTypeToken<ImageVerifier> = { type: 'io.con
 export const bindirVerifier: PluginToken<ImageVerifier> = { ...imageVerifierType, id: 'bindir' };
 /** Ours: containerd has none. */
 export const storeChecker: PluginToken<StoreChecker> = { type: 'io.gantry.check.v1', id: 'store' };
+/** Undefined when the settings want none. */
+export const nodeResources: PluginToken<NriGate | undefined> = { type: 'io.containerd.nri.v1', id: 'nri' };
 export const criType: PluginTypeToken<unknown> = { type: 'io.containerd.cri.v1' };
 export const criImages: PluginToken<CriImages> = { type: 'io.containerd.cri.v1', id: 'images' };
-export const criRuntime: PluginToken<RuntimeSettings> = { type: 'io.containerd.cri.v1', id: 'runtime' };
+export const criRuntime: PluginToken<CriSettings> = { type: 'io.containerd.cri.v1', id: 'runtime' };
 /** What a service plugin puts on the sockets. */
 export interface RpcServices {
   readonly grpc: readonly ServedService[];

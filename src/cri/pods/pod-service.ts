@@ -1,0 +1,88 @@
+/** The calls of RuntimeService on pods and containers. Until what was there before is known, all are Unavailable. */
+import type { Context } from '../../base/context.ts';
+import { unavailable } from '../../base/errors.ts';
+import type { RuntimeService } from '../../wire/gen/runtime/v1/runtime_pb.js';
+import type { Handlers } from '../../wire/service.ts';
+import { createContainer } from '../containers/container-create.ts';
+import { removeContainer } from '../containers/container-remove.ts';
+import { startContainer } from '../containers/container-start.ts';
+import { containerStatus, listContainers, streamContainers } from '../containers/container-status.ts';
+import { stopContainer } from '../containers/container-stop.ts';
+import { execSync } from '../containers/exec-sync.ts';
+import { removePod } from './pod-remove.ts';
+import { runPod } from './pod-run.ts';
+import { listPods, podStatus, streamPods } from './pod-status.ts';
+import { stopPod } from './pod-stop.ts';
+import type { CriWorld } from './world.ts';
+
+/** `isReady` from when recovery has finished. */
+export function podHandlers(
+  world: CriWorld,
+  isReady: () => boolean,
+): Pick<Handlers<typeof RuntimeService>, PodCall> {
+  const requireReady = (): void => {
+    if (!isReady()) throw unavailable('server is not initialized yet');
+  };
+  const once =
+    <Request, Answer>(call: (ctx: Context, request: Request) => Answer | Promise<Answer>) =>
+    async (ctx: Context, request: Request): Promise<Answer> => {
+      requireReady();
+      return call(ctx, request);
+    };
+  const streamed = <Request, Answer>(call: (ctx: Context, request: Request) => AsyncIterable<Answer>) =>
+    async function* (ctx: Context, request: Request): AsyncGenerator<Answer, void> {
+      requireReady();
+      yield* call(ctx, request);
+    };
+  return {
+    runPodSandbox: once(async (ctx, request) => ({ podSandboxId: await runPod(world, ctx, request) })),
+    podSandboxStatus: once((_ctx, request) => podStatus(world, request)),
+    listPodSandbox: once((_ctx, { filter }) => ({ items: listPods(world, filter) })),
+    streamPodSandboxes: streamed((_ctx, { filter }) => streamPods(world, filter)),
+    stopPodSandbox: once(async (ctx, { podSandboxId }) => {
+      await stopPod(world, ctx, podSandboxId);
+      return {};
+    }),
+    removePodSandbox: once(async (ctx, { podSandboxId }) => {
+      await removePod(world, ctx, podSandboxId);
+      return {};
+    }),
+    createContainer: once(async (ctx, request) => ({
+      containerId: await createContainer(world, ctx, request),
+    })),
+    startContainer: once(async (ctx, { containerId }) => {
+      await startContainer(world, ctx, containerId);
+      return {};
+    }),
+    stopContainer: once(async (ctx, request) => {
+      await stopContainer(world, ctx, request);
+      return {};
+    }),
+    removeContainer: once(async (ctx, { containerId }) => {
+      await removeContainer(world, ctx, containerId);
+      return {};
+    }),
+    containerStatus: once((_ctx, request) => containerStatus(world, request)),
+    listContainers: once((_ctx, { filter }) => ({ containers: listContainers(world, filter) })),
+    streamContainers: streamed((_ctx, { filter }) => streamContainers(world, filter)),
+    execSync: once((ctx, request) => execSync(world, ctx, request)),
+    getContainerEvents: streamed((ctx) => world.events.subscribe(ctx)),
+  };
+}
+
+type PodCall =
+  | 'runPodSandbox'
+  | 'podSandboxStatus'
+  | 'listPodSandbox'
+  | 'streamPodSandboxes'
+  | 'stopPodSandbox'
+  | 'removePodSandbox'
+  | 'createContainer'
+  | 'startContainer'
+  | 'stopContainer'
+  | 'removeContainer'
+  | 'containerStatus'
+  | 'listContainers'
+  | 'streamContainers'
+  | 'execSync'
+  | 'getContainerEvents';
