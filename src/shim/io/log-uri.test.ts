@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { hasCode } from '../../base/errors.ts';
-import { type OutputTarget, parseOutput } from './log-uri.ts';
+import { type OutputTarget, parseCriTarget, parseOutput } from './log-uri.ts';
 
 void test('every form that clients write', () => {
   const rows: [string, OutputTarget][] = [
@@ -37,4 +37,15 @@ void test('what is refused, and how', () => {
       (error) => hasCode(error, code),
       text,
     );
+});
+
+void test('cri: a log with its longest line, none, and input for one client or for all', () => {
+  const target = { kind: 'cri', path: '/a b', maxLineBytes: 4096, once: false };
+  assert.deepEqual(parseOutput('cri:///a%20b?max-line=4096'), target);
+  assert.deepEqual(parseOutput('cri:///a%20b?max-line=0'), { ...target, maxLineBytes: 262_144 });
+  assert.deepEqual(parseOutput('cri://'), { ...target, path: '', maxLineBytes: 262_144 });
+  assert.equal(parseCriTarget('cri://?once')?.once, true);
+  assert.equal(parseCriTarget('/a/fifo'), undefined);
+  for (const uri of ['cri://relative', 'cri:///x?max-line=-1', 'cri:///x?max-line=1e3', 'cri:///%00'])
+    assert.throws(() => parseOutput(uri), { code: 'InvalidArgument' });
 });
