@@ -5,7 +5,7 @@
  * Crash safety. Create: back end first, row after (snapshot-create.ts). Commit: by an intent (snapshot-commit.ts).
  * Remove: the row alone, the back end follows in a collection.
  *
- * Unlike containerd, kind and labels are answered from the database without asking the back end.
+ * Unlike containerd, kind and labels are answered from the database, and of a back end only what it adds to them.
  */
 import { type Context, checkSignal, type NamespacedContext, requireNamespace } from '../../base/context.ts';
 import { failedPrecondition } from '../../base/errors.ts';
@@ -61,7 +61,7 @@ export class MetadataSnapshotter implements Snapshotter {
   }
 
   async stat(ctx: Context, key: SnapshotKey): Promise<SnapshotInfo> {
-    return infoOf(await this.#row(requireNamespace(ctx), key));
+    return this.#shown(await this.#row(requireNamespace(ctx), key));
   }
 
   async update(
@@ -97,7 +97,7 @@ export class MetadataSnapshotter implements Snapshotter {
         'labels',
       ]);
     changes.deleted();
-    return infoOf(row);
+    return this.#shown(row);
   }
 
   async usage(ctx: Context, key: SnapshotKey): Promise<SnapshotUsage> {
@@ -168,7 +168,7 @@ export class MetadataSnapshotter implements Snapshotter {
       checkSignal(ctx.signal);
       const page = this.#dependencies.database.read((sql) => listSnapshots(sql, namespace, this.name, after));
       for (const row of page) {
-        const info = infoOf(row);
+        const info = this.#shown(row);
         if (passes((path) => infoField(info, path))) yield info;
         after = info.key;
       }
@@ -183,6 +183,12 @@ export class MetadataSnapshotter implements Snapshotter {
   /** Ends the commits that an earlier process or a failing disk left half way. */
   settle(ctx: Context): Promise<void> {
     return this.#commits.settle(ctx);
+  }
+
+  #shown(row: Row): SnapshotInfo {
+    const info = infoOf(row);
+    const added = this.#dependencies.backend.addedLabels?.(text(row, 'backend_key') as SnapshotKey);
+    return added === undefined ? info : { ...info, labels: { ...info.labels, ...added } };
   }
 
   async #row(ctx: NamespacedContext, key: SnapshotKey): Promise<Row> {

@@ -44,22 +44,30 @@ export interface SnapshotterOptions {
   readonly syncCommit?: boolean;
 }
 
+export interface FillRequest {
+  readonly kind: Exclude<SnapshotKind, 'committed'>;
+  /** The nearest parent's directory. */
+  readonly parent: string | undefined;
+  readonly labels: Labels;
+}
+
 export interface Layout {
   readonly name: string;
   readonly capabilities: readonly string[];
   readonly directoryMode: number;
-  /** Fills a fresh directory for a snapshot on the nearest parent's directory. */
-  fill(
-    directory: string,
-    kind: Exclude<SnapshotKind, 'committed'>,
-    parent: string | undefined,
-    signal: AbortSignal,
-  ): Promise<void>;
+  /** Fills a fresh directory. Errors: InvalidArgument (labels). */
+  fill(directory: string, request: FillRequest, signal: AbortSignal): Promise<void>;
   /** Of the snapshot's own layer, in its directory. */
   layerOf(directory: string): string;
   /** Directories that a snapshot consists of, relative to its own; the whole stands first. */
   parts(kind: SnapshotKind): readonly string[];
-  mounts(kind: SnapshotKind, directory: string, parents: readonly string[]): Mount[];
+  mounts(
+    snapshot: Pick<SnapshotInfo, 'kind' | 'labels'>,
+    directory: string,
+    parents: readonly string[],
+  ): Mount[];
+  /** What it tells of a snapshot beside the labels that it was given. */
+  readonly addedLabels?: (directory: string) => Labels;
 }
 
 const noUsage: SnapshotUsage = { sizeBytes: 0, inodes: 0 };
@@ -67,6 +75,7 @@ const noUsage: SnapshotUsage = { sizeBytes: 0, inodes: 0 };
 export class DirectorySnapshotter implements InspectableSnapshotter {
   readonly name: string;
   readonly capabilities: readonly string[];
+  readonly addedLabels?: (key: SnapshotKey) => Labels;
   readonly #layout: Layout;
   readonly #records: SnapshotRecords;
   readonly #directories: SnapshotDirectories;
@@ -91,10 +100,16 @@ export class DirectorySnapshotter implements InspectableSnapshotter {
     this.#directories = new SnapshotDirectories({ log, files }, root);
     this.#syncRemove = syncRemove;
     this.#sync = syncCommit ? new FileSystemSync({ files }, this.#directories.path) : undefined;
+    const { addedLabels } = layout;
+    if (addedLabels === undefined) return;
+    this.addedLabels = (key) => {
+      const record = records.read((all) => all.get(key));
+      return record === undefined ? {} : addedLabels(this.#directories.of(record.id));
+    };
   }
 
   async stat(_ctx: Context, key: SnapshotKey): Promise<SnapshotInfo> {
-    return infoOf(this.#require(key));
+    return this.#infoOf(this.#require(key));
   }
 
   async update(
@@ -105,7 +120,7 @@ export class DirectorySnapshotter implements InspectableSnapshotter {
     return this.#records.write((records) => {
       const record = records.get(info.key);
       if (record === undefined) throw notFound('snapshot', info.key);
-      return infoOf(records.setLabels(info.key, mergeLabels(record.labels, info.labels, paths)));
+      return this.#infoOf(records.setLabels(info.key, mergeLabels(record.labels, info.labels, paths)));
     });
   }
 
@@ -162,7 +177,9 @@ export class DirectorySnapshotter implements InspectableSnapshotter {
   async *list(ctx: Context, filters: readonly string[]): AsyncGenerator<SnapshotInfo, void> {
     const passes = parseFilters(filters);
     // Copied first: a write may not fall into an open read.
-    const infos = this.#records.read((records) => Array.from(records.list(), infoOf));
+    const infos = this.#records.read((records) =>
+      Array.from(records.list(), (record) => this.#infoOf(record)),
+    );
     for (const info of infos) {
       checkSignal(ctx.signal);
       if (passes((path) => fieldOf(info, path))) yield info;
@@ -210,7 +227,8 @@ export class DirectorySnapshotter implements InspectableSnapshotter {
     const [parentId] = record.parentIds;
     const parent = parentId === undefined ? undefined : this.#directories.of(parentId);
     using staged = this.#directories.stage(this.#layout.directoryMode);
-    await this.#layout.fill(staged.path, record.kind === 'view' ? 'view' : 'active', parent, ctx.signal);
+    const kind = record.kind === 'view' ? 'view' : 'active';
+    await this.#layout.fill(staged.path, { kind, parent, labels: record.labels }, ctx.signal);
     for (const part of this.#missing(record)) this.#directories.restore(record.id, part, staged);
   }
 
@@ -224,11 +242,18 @@ export class DirectorySnapshotter implements InspectableSnapshotter {
     return diskUsage(this.#layout.layerOf(this.#directories.of(id)), { signal });
   }
 
-  #mountsOf({ kind, id, parentIds }: SnapshotRecord): Mount[] {
+  #infoOf(record: SnapshotRecord): SnapshotInfo {
+    const added = this.#layout.addedLabels?.(this.#directories.of(record.id));
+    return added === undefined
+      ? infoOf(record)
+      : { ...infoOf(record), labels: { ...record.labels, ...added } };
+  }
+
+  #mountsOf(record: SnapshotRecord): Mount[] {
     return this.#layout.mounts(
-      kind,
-      this.#directories.of(id),
-      parentIds.map((parentId) => this.#directories.of(parentId)),
+      record,
+      this.#directories.of(record.id),
+      record.parentIds.map((parentId) => this.#directories.of(parentId)),
     );
   }
 
@@ -244,7 +269,7 @@ export class DirectorySnapshotter implements InspectableSnapshotter {
       throw invalidArgument(`parent ${JSON.stringify(parent)} is not a committed snapshot`);
     const parentDirectory = parentRecord === undefined ? undefined : this.#directories.of(parentRecord.id);
     using staged = this.#directories.stage(this.#layout.directoryMode);
-    await this.#layout.fill(staged.path, kind, parentDirectory, ctx.signal);
+    await this.#layout.fill(staged.path, { kind, parent: parentDirectory, labels }, ctx.signal);
     checkSignal(ctx.signal);
     const record = await this.#records.write((records) => {
       const created = records.create(kind, key, parent, withoutEmptyLabels(labels));

@@ -11,12 +11,13 @@ import type { FileOperations } from '../../platform/platform.ts';
 import { copyTree } from './copy-tree.ts';
 import {
   DirectorySnapshotter,
+  type FillRequest,
   type Layout,
   type SnapshotterDependencies,
   type SnapshotterOptions,
 } from './directory-snapshotter.ts';
 import { takeAfter } from './snapshot-directories.ts';
-import type { SnapshotKind } from './snapshotter.ts';
+import type { SnapshotInfo } from './snapshotter.ts';
 
 class NativeLayout implements Layout {
   readonly name = 'native';
@@ -28,12 +29,7 @@ class NativeLayout implements Layout {
     this.#files = files;
   }
 
-  async fill(
-    directory: string,
-    kind: SnapshotKind,
-    parent: string | undefined,
-    signal: AbortSignal,
-  ): Promise<void> {
+  async fill(directory: string, { kind, parent }: FillRequest, signal: AbortSignal): Promise<void> {
     if (parent === undefined) takeAfter(directory, undefined);
     else if (kind === 'active') await copyTree(this.#files, parent, directory, { signal });
   }
@@ -46,7 +42,7 @@ class NativeLayout implements Layout {
     return ['.'];
   }
 
-  mounts(kind: SnapshotKind, directory: string, parents: readonly string[]): Mount[] {
+  mounts({ kind }: Pick<SnapshotInfo, 'kind'>, directory: string, parents: readonly string[]): Mount[] {
     const isView = kind !== 'active';
     const source = isView ? (parents[0] ?? directory) : directory;
     return [{ type: 'bind', source, target: '', options: ['rbind', isView ? 'ro' : 'rw'] }];

@@ -46,6 +46,8 @@ export interface Snapshotter {
   readonly capabilities: readonly string[];
   /** Served by another program: what its commit does for the disk is not known here. */
   readonly isRemote?: boolean;
+  /** Labels that it tells of a snapshot beside those it was given; none of one that is not there. */
+  readonly addedLabels?: (key: SnapshotKey) => Labels;
   /** Errors: NotFound. */
   stat(ctx: Context, key: SnapshotKey): Promise<SnapshotInfo>;
   /** Labels only; `paths` as update masks. Errors: NotFound, InvalidArgument. */

@@ -5,8 +5,13 @@ import { WalkingDiffer } from '../../core/diff/walking-differ.ts';
 import { SnapshotRecordStore } from '../../core/metadata/snapshot-records.ts';
 import { noConfig } from '../../core/plugins/config-table.ts';
 import type { ConfigTable, Plugin, PluginContext } from '../../core/plugins/plugin.ts';
+import type {
+  DirectorySnapshotter,
+  SnapshotterDependencies,
+  SnapshotterOptions,
+} from '../../core/snapshots/directory-snapshotter.ts';
 import { NativeSnapshotter } from '../../core/snapshots/native.ts';
-import { OverlayfsSnapshotter } from '../../core/snapshots/overlayfs.ts';
+import { type OverlayfsOptions, OverlayfsSnapshotter } from '../../core/snapshots/overlayfs.ts';
 import { hostPlatform } from '../../oci/platform.ts';
 import { releaseLeftMounts } from '../../platform/temp-mount.ts';
 import { definePlugin } from './define-plugin.ts';
@@ -32,25 +37,44 @@ function readSnapshotter(table: ConfigTable): SnapshotterConfig {
   };
 }
 
+const reservedOptions = /^(?:lowerdir\+?|datadir\+|upperdir|workdir|uidmap|gidmap)=/;
+
+interface OverlayfsConfig extends SnapshotterConfig, Omit<OverlayfsOptions, keyof SnapshotterOptions> {}
+
+function readOverlayfs(table: ConfigTable): OverlayfsConfig {
+  const mountOptions = table.strings('mount_options', []);
+  const reserved = mountOptions.find((option) => reservedOptions.test(option));
+  if (reserved !== undefined)
+    throw table.wrong('mount_options', `must not say ${reserved}: that is the snapshotter's own to say`);
+  return {
+    ...readSnapshotter(table),
+    upperdirLabel: table.boolean('upperdir_label', false),
+    slowChown: table.boolean('slow_chown', false),
+    mountOptions,
+  };
+}
+
 export function snapshots({ platform, configuration, leaveAsFound = false }: BuiltinDependencies): Plugin[] {
-  const snapshotter = (
+  const snapshotter = <Config extends SnapshotterConfig>(
     id: string,
-    Implementation: typeof OverlayfsSnapshotter | typeof NativeSnapshotter,
+    Implementation: new (
+      dependencies: SnapshotterDependencies,
+      options: SnapshotterOptions & Omit<Config, 'rootPath'>,
+    ) => DirectorySnapshotter,
+    read: (table: ConfigTable) => Config,
   ): Plugin =>
     definePlugin({
       type: snapshotterType.type,
       id,
       requires: [],
-      config: readSnapshotter,
-      init: async ({ ctx, config, meta, rootDir, onStop }: PluginContext<SnapshotterConfig>) => {
-        const root = config.rootPath === '' ? rootDir() : config.rootPath;
+      config: read,
+      init: async ({ ctx, config, meta, rootDir, onStop }: PluginContext<Config>) => {
+        const { rootPath, ...options } = config;
+        const root = rootPath === '' ? rootDir() : rootPath;
         mkdirSync(root, { recursive: true, mode: 0o700 });
         const records = new SnapshotRecordStore(path.join(root, 'metadata.db'));
         onStop(records);
-        const made = new Implementation(
-          { records, platform, log: ctx.log },
-          { root, syncRemove: config.syncRemove, syncCommit: config.syncCommit },
-        );
+        const made = new Implementation({ records, platform, log: ctx.log }, { ...options, root });
         for (const { key } of leaveAsFound ? [] : await made.restoreDirectories(ctx))
           ctx.log.warn({ key }, 'a power cut took the directory of a snapshot: it is there again, empty');
         meta.platforms.push(hostPlatform());
@@ -91,8 +115,8 @@ export function snapshots({ platform, configuration, leaveAsFound = false }: Bui
   });
 
   return [
-    snapshotter('overlayfs', OverlayfsSnapshotter),
-    snapshotter('native', NativeSnapshotter),
+    snapshotter('overlayfs', OverlayfsSnapshotter, readOverlayfs),
+    snapshotter('native', NativeSnapshotter, readSnapshotter),
     walking,
     diffService,
   ];
