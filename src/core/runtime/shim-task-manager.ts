@@ -28,7 +28,12 @@ import type { DaemonAddresses, ShimProgram } from './shims/foreign-shim.ts';
 import type { Sharing } from './shims/shim-group.ts';
 import type { ShimLink } from './shims/shim-link.ts';
 import { ShimLinks } from './shims/shim-links.ts';
-import type { AttachedProcess, AttachStreams } from './streams/attached-process.ts';
+import {
+  type AttachedProcess,
+  type AttachStreams,
+  type ShimStreams,
+  streamTarget,
+} from './streams/attached-process.ts';
 import type { StreamManager } from './streams/stream-manager.ts';
 import type {
   CreateTask,
@@ -146,28 +151,21 @@ export class ShimTaskManager implements TaskManager, StreamManager, AsyncDisposa
     return { pid };
   }
 
-  /**
-   * Connects to the streams of a process with `cri:` URIs, also before its start. Errors: NotFound; FailedPrecondition for
-   * other URIs; Unimplemented by a foreign shim; Unavailable.
-   */
   async attach(
     ctx: NamespacedContext,
-    { containerId, execId = '' as ExecId }: ProcessTarget,
+    target: ProcessTarget,
     streams: AttachStreams,
   ): Promise<AttachedProcess> {
-    const { link } = await this.#task(ctx, containerId);
-    const connection = await link.connection(ctx);
-    return connection.streams.attach({ namespace: ctx.namespace, id: containerId, execId }, streams);
+    return (await this.#streams(ctx, target)).attach(streamTarget(ctx, target), streams);
   }
 
-  /** Opens the log of a `cri:` URI anew, between two lines. Errors: as `attach`; what opening the path says. */
-  async reopenLog(
-    ctx: NamespacedContext,
-    { containerId, execId = '' as ExecId }: ProcessTarget,
-  ): Promise<void> {
+  async reopenLog(ctx: NamespacedContext, target: ProcessTarget): Promise<void> {
+    await (await this.#streams(ctx, target)).reopen(streamTarget(ctx, target));
+  }
+
+  async #streams(ctx: NamespacedContext, { containerId }: ProcessTarget): Promise<ShimStreams> {
     const { link } = await this.#task(ctx, containerId);
-    const connection = await link.connection(ctx);
-    await connection.streams.reopen({ namespace: ctx.namespace, id: containerId, execId });
+    return (await link.connection(ctx)).streams;
   }
 
   /** Goes on when the caller leaves: what the shim has begun cannot be taken back. */

@@ -5,10 +5,12 @@
 
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import { AsyncQueue } from '../../../base/async-queue.ts';
+import type { NamespacedContext } from '../../../base/context.ts';
 import { canceled, unavailable } from '../../../base/errors.ts';
 import type { AttachRequestSchema } from '../../../wire/gen/gantry/shim/v1/streams_pb.js';
 import { Streams } from '../../../wire/gen/gantry/shim/v1/streams_pb.js';
 import type { Client, Connection } from '../../../wire/service.ts';
+import type { ProcessTarget } from '../task-manager.ts';
 
 type Request = MessageInitShape<typeof AttachRequestSchema>;
 
@@ -18,6 +20,11 @@ export interface AttachTarget {
   /** "" for init. */
   readonly execId: string;
 }
+
+export const streamTarget = (
+  { namespace }: NamespacedContext,
+  { containerId, execId }: ProcessTarget,
+): AttachTarget => ({ namespace, id: containerId, execId: execId ?? '' });
 
 export interface AttachStreams {
   readonly stdin: boolean;
