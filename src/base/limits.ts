@@ -259,6 +259,17 @@ export const limits = {
   cdiFileBytes: 4 * 1024 * 1024,
   cdiFiles: 1_000,
 
+  // core: NRI
+  /** Registration and requests of NRI plugins; containerd's defaults. */
+  nriRegistrationMs: 5_000,
+  nriRequestMs: 2_000,
+  /** What a plugin may take to say goodbye when the daemon stops. */
+  nriShutdownMs: 250,
+  /** Plugins that are connected at once, registered or not… */
+  nriPlugins: 128,
+  /** …and a configuration of one that the daemon starts. */
+  nriConfigBytes: 1024 * 1024,
+
   // restart policies
   /** Containers that are brought to the state of their label at once… */
   restartsAtOnce: 4,

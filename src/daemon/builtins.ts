@@ -8,6 +8,7 @@ import { cri } from './plugins/cri.ts';
 import type { BuiltinDependencies } from './plugins/dependencies.ts';
 import { gc } from './plugins/gc.ts';
 import { mounts } from './plugins/mounts.ts';
+import { nri } from './plugins/nri.ts';
 import { observability } from './plugins/observability.ts';
 import { opt } from './plugins/opt.ts';
 import { proxies } from './plugins/proxies.ts';
@@ -26,6 +27,7 @@ export const builtins = (dependencies: BuiltinDependencies): Plugin[] => [
   ...proxies(dependencies),
   ...runtime(dependencies),
   ...restart(dependencies),
+  ...nri(dependencies),
   ...transfer(dependencies),
   ...mounts(dependencies),
   ...gc(dependencies),

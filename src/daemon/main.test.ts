@@ -92,10 +92,13 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
+/** Its socket has one place on the machine. */
+const withoutNri = '[plugins."io.containerd.nri.v1.nri"]\ndisable = true\n';
+
 const socket = (name = 's.sock'): string => path.join(folder, name);
 function flags({ root = 'root', address = 's.sock' } = {}): string[] {
   const config = path.join(folder, 'config.toml');
-  writeFileSync(config, 'version = 4\n');
+  writeFileSync(config, `version = 4\n${withoutNri}`);
   return [
     '-c',
     config,
@@ -241,7 +244,7 @@ it('joins the control group of the settings', {
 }, async () => {
   const group = `/gantryd-test-${process.pid}`;
   const args = flags();
-  writeFileSync(path.join(folder, 'config.toml'), `version = 3\n[cgroup]\npath = "${group}"\n`);
+  writeFileSync(path.join(folder, 'config.toml'), `version = 3\n[cgroup]\npath = "${group}"\n${withoutNri}`);
   {
     await using daemon = new GantrydProcess(args);
     await daemon.logged(ready);

@@ -12,6 +12,7 @@ import { imageConfig } from './targets/image-config.fuzz.ts';
 import { logUri } from './targets/log-uri.fuzz.ts';
 import { index, manifest } from './targets/manifest.fuzz.ts';
 import { mountFormat } from './targets/mount-format.fuzz.ts';
+import { nriMux } from './targets/mux.fuzz.ts';
 import { reference } from './targets/reference.fuzz.ts';
 import { registryAnswer } from './targets/registry-answer.fuzz.ts';
 import { shimAnswer, shimBootstrap } from './targets/shim.fuzz.ts';
@@ -24,6 +25,6 @@ export const targets: readonly FuzzTarget[] = [
   ...[reference, digest, filter, fieldMask, platform, duration, timestamp, instant, user],
   ...[manifest, index, imageConfig, tar, gzip, zstd],
   ...[config, hostsToml, challenge, registryAnswer],
-  ...[ttrpcFrame, ttrpcRequest, grpcFrame, grpcPacked, grpcHeaders],
+  ...[ttrpcFrame, ttrpcRequest, nriMux, grpcFrame, grpcPacked, grpcHeaders],
   ...[logUri, mountFormat, shimAnswer, shimBootstrap],
 ];

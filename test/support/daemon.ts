@@ -45,11 +45,19 @@ const repository = join(import.meta.dirname, '../..');
 /** A directory short enough for the socket paths below it. */
 const privateDir = (name: string): Promise<string> => mkdtemp(join(tmpdir(), `g-${name}-`));
 
+const nriTable = `[plugins."io.containerd.nri.v1.nri"]`;
+
+/** Settings by which NRI touches nothing but `dir`. */
+export const nriConfig = (dir: string): string =>
+  `${nriTable}\nsocket_path = "${dir}/nri.sock"\nplugin_path = "${dir}/nri"\nplugin_config_path = "${dir}/nri.d"\n`;
+
 export async function startGantry(options: DaemonOptions = {}): Promise<Daemon> {
   const dir = await privateDir('ours');
   const config = join(dir, 'config.toml');
   const opt = `[plugins."io.containerd.internal.v1.opt"]\npath = "${dir}/opt"\n`;
-  await writeFile(config, `version = 3\n${options.config ?? ''}\n${opt}`);
+  // A test that wants NRI asks for paths of its own.
+  const nri = options.config?.includes(nriTable) === true ? '' : nriConfig(dir);
+  await writeFile(config, `version = 3\n${options.config ?? ''}\n${opt}${nri}`);
   return launch('gantry', dir, options, [
     join(repository, 'bin/gantryd'),
     ...[

@@ -13,9 +13,9 @@ const root = join(import.meta.dirname, '../..');
 const generated = join(root, 'src/wire/gen');
 
 /** Services that others serve. */
-const foreign = /^opentelemetry\./;
-/** Services of the shim and of the ttrpc socket: their rows name tests that call them there. */
-const overTtrpc = /^(?:containerd\.(?:task\.|runtime\.|services\.events\.ttrpc\.)|gantry\.shim\.)/;
+const foreign = /^opentelemetry\.|^nri\.pkg\.api\.v1alpha1\.(?:Plugin|HostFunctions)$/;
+/** Services of the shim, of the ttrpc socket and for plugins of NRI: their rows name tests that call them there. */
+const overTtrpc = /^(?:containerd\.(?:task\.|runtime\.|services\.events\.ttrpc\.)|gantry\.shim\.|nri\.)/;
 
 interface Row {
   readonly state: string;

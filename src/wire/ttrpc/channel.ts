@@ -4,7 +4,7 @@
  * Reading can be paused, which is all the flow control there is in ttrpc; a writer of many frames waits for `drained`.
  * A connection that ends inside a frame, or fails, is closed like one that ends well: the peer is gone either way.
  */
-import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { raceSignal } from '../../base/bounded-wait.ts';
 import { unavailable } from '../../base/errors.ts';
 import { encodeFrame, type Frame, FrameParser, type Parsed } from './frame.ts';
@@ -19,13 +19,13 @@ export interface ChannelReceiver {
 
 export class FrameChannel {
   readonly closed: Promise<void>;
-  readonly #socket: Socket;
+  readonly #socket: Duplex;
   readonly #parser = new FrameParser();
   #drained: Promise<void> | undefined;
   /** How many streams have asked for a pause. */
   #pauses = 0;
 
-  constructor(socket: Socket, receiver: ChannelReceiver) {
+  constructor(socket: Duplex, receiver: ChannelReceiver) {
     this.#socket = socket;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.closed = promise;

@@ -4,7 +4,8 @@
  * ttrpc cannot cancel a call: one that is given up is forgotten here, and goes on at the server until its deadline,
  * when it had one, or until the connection ends. Losing the connection fails every call with Unavailable ("ttrpc: closed").
  */
-import { connect, type Socket } from 'node:net';
+import { connect } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { DescMethod, Message } from '@bufbuild/protobuf';
 import { checkSignal } from '../../base/context.ts';
 import { ContainerdError, deadlineExceeded, internal, unavailable } from '../../base/errors.ts';
@@ -73,7 +74,7 @@ export class TtrpcConnection implements Connection {
   #lost = false;
 
   /** `socket` is connected and belongs to the connection from here on. */
-  constructor(socket: Socket, options: TtrpcClientOptions = {}) {
+  constructor(socket: Duplex, options: TtrpcClientOptions = {}) {
     this.#options = options;
     this.#channel = new FrameChannel(socket, {
       onParsed: (parsed) => this.#onParsed(parsed),

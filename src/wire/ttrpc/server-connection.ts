@@ -1,5 +1,5 @@
 /** One connection of the ttrpc server: its streams, from request to last frame. */
-import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { fromBinary } from '@bufbuild/protobuf';
 import type { Context } from '../../base/context.ts';
 import {
@@ -61,7 +61,7 @@ export class ServerConnection {
   #lastStreamId = 0;
   #ending = false;
 
-  constructor(socket: Socket, dependencies: ServerConnectionDependencies) {
+  constructor(socket: Duplex, dependencies: ServerConnectionDependencies) {
     this.#dependencies = dependencies;
     this.#channel = new FrameChannel(socket, {
       onParsed: (parsed) => this.#onParsed(parsed),

@@ -4,7 +4,7 @@
  * Calls of a connection run side by side; their handlers are entered in the order in which the requests came. ttrpc
  * has no cancel: a call's signal fires when its deadline passes, the connection is lost or the server is shut down.
  */
-import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { raceTime } from '../../base/bounded-wait.ts';
 import { permissionDenied, unavailable } from '../../base/errors.ts';
 import { limits } from '../../base/limits.ts';
@@ -64,7 +64,7 @@ export class TtrpcServer implements AsyncDisposable {
   }
 
   /** Serves one connection, which then belongs to the server; `peer` tells who is at its other end. */
-  serveSocket(socket: Socket, peer?: ServedCall['peer']): void {
+  serveSocket(socket: Duplex, peer?: ServedCall['peer']): void {
     if (this.#stopping) {
       socket.destroy();
       return;
