@@ -38,6 +38,8 @@ export interface DaemonOptions {
   readonly args?: readonly string[];
   /** Of a peer: with its CRI, whose networks and namespaces `config` keeps to private directories. */
   readonly cri?: boolean;
+  /** Of a peer: with its NRI, which `config` keeps to private paths. It starts with the CRI. */
+  readonly nri?: boolean;
 }
 
 const repository = join(import.meta.dirname, '../..');
@@ -75,7 +77,8 @@ export async function startGantry(options: DaemonOptions = {}): Promise<Daemon> 
 }
 
 /** Plugins of a real containerd that would touch the machine outside of its private directories. */
-const peerDisabled = ['io.containerd.nri.v1.nri', 'io.containerd.internal.v1.opt'];
+const peerDisabled = ['io.containerd.internal.v1.opt'];
+const peerNri = 'io.containerd.nri.v1.nri';
 const peerCri = ['io.containerd.grpc.v1.cri', 'io.containerd.cri.v1.images', 'io.containerd.cri.v1.runtime'];
 
 /** containerd 2.1 where it can be had, Debian's 1.6 where not: `name` says which. */
@@ -85,7 +88,11 @@ export const startPeer = async (options: DaemonOptions = {}): Promise<Daemon> =>
 export async function startContainerd(binaries: string, options: DaemonOptions = {}): Promise<Daemon> {
   const dir = await privateDir('peer');
   const config = join(dir, 'config.toml');
-  const disabled = options.cri === true ? peerDisabled : [...peerCri, ...peerDisabled];
+  const disabled = [
+    ...peerDisabled,
+    ...(options.cri === true ? [] : peerCri),
+    ...(options.nri === true ? [] : [peerNri]),
+  ];
   await writeFile(
     config,
     `version = 2\nroot = "${dir}/root"\nstate = "${dir}/state"\ndisabled_plugins = ${JSON.stringify(disabled)}\n` +

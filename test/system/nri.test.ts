@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { testPlugin } from '../../src/testing/nri-plugin.ts';
 import { until } from '../../src/testing/until.ts';
-import { nriConfig, startGantry } from '../support/daemon.ts';
+import { nriConfig, startContainerd, startGantry } from '../support/daemon.ts';
+import { peerBinaries } from '../support/peers.ts';
 
 const fixture = join(import.meta.dirname, '../../src/testing/nri-plugin.ts');
 
@@ -70,4 +71,32 @@ test('nobody can connect when the settings say so', async (t) => {
     assert.ok(daemon.pid > 0);
     assert.equal(existsSync(join(dir, 'nri.sock')), false);
   }
+});
+
+const peer = await peerBinaries();
+/** Its own NRI, which came with 1.7. */
+const noPeer = peer === '/usr/bin' && 'containerd 2 is not unpacked here, and older ones have no NRI';
+
+test("our multiplexing is understood by containerd's NRI", { skip: noPeer }, async (t) => {
+  const dir = await mkdtemp(join(tmpdir(), 'g-nri-'));
+  t.after(() => rmSync(dir, { recursive: true }));
+  const cni = `[plugins."io.containerd.grpc.v1.cri".cni]\nbin_dir = "${dir}/cni"\nconf_dir = "${dir}/cni.d"\n`;
+  const config = `${nriConfig(dir)}disable = false\n${cni}`;
+  await using _daemon = await startContainerd(peer, { cri: true, nri: true, config });
+  const synchronized = Promise.withResolvers<string>();
+  await using plugin = testPlugin(join(dir, 'nri.sock'), {
+    configure: async (_ctx, { runtimeName }) => {
+      assert.equal(runtimeName, 'containerd');
+      return {};
+    },
+    synchronize: async (_ctx, { pods }) => {
+      synchronized.resolve(`${pods.length} pods`);
+      return {};
+    },
+  });
+  await plugin.register('10', 'ours');
+  assert.equal(await synchronized.promise, '0 pods');
+  // Larger than the buffer by which the other end reads.
+  const update = [{ containerId: 'x'.repeat(100_000), ignoreFailure: true }];
+  assert.deepEqual((await plugin.runtime.updateContainers({ update })).failed, []);
 });
