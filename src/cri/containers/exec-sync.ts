@@ -53,7 +53,10 @@ export async function execSync(
     resources.use(new Output(world.platform.files, join(directory, name))),
   ) as [Output, Output];
   const execId = parseExecId(newId());
-  const process = packJson(jsonTypeUrls.process, await processOf(world, ctx, container, cmd));
+  const process = packJson(
+    jsonTypeUrls.process,
+    await execProcess(world, ctx, container, { args: cmd, terminal: false }),
+  );
   const io = { stdin: '', stdout: out.path, stderr: err.path, terminal: false };
   await world.tasks.exec(ctx, container.id, execId, process, io);
   const running = { container, execId, timeoutMs: Number(timeout) * 1000, out, err, ended: false };
@@ -92,17 +95,17 @@ async function runToEnd(world: CriWorld, ctx: NamespacedContext, running: Runnin
 }
 
 /** The container's own process, with other words. */
-async function processOf(
+export async function execProcess(
   { records }: CriWorld,
   ctx: NamespacedContext,
   { id }: CriContainer,
-  args: readonly string[],
+  words: { readonly args: readonly string[]; readonly terminal: boolean },
 ): Promise<object> {
   const { spec } = await records.get(ctx, id);
   if (spec === undefined) throw failedPrecondition(`container ${id} has no spec`);
   const document = asObject(unpackJson(jsonTypeUrls.spec, spec), `spec of container ${id}`);
   const process = asObject(document['process'] ?? {}, `process of container ${id}`);
-  return { ...process, args, terminal: false };
+  return { ...process, ...words };
 }
 
 async function takeAway(

@@ -1,14 +1,24 @@
 /** The calls of RuntimeService on pods and containers. Until what was there before is known, all are Unavailable. */
 import type { Context } from '../../base/context.ts';
 import { unavailable } from '../../base/errors.ts';
+import type { StreamManager } from '../../core/runtime/streams/stream-manager.ts';
 import type { RuntimeService } from '../../wire/gen/runtime/v1/runtime_pb.js';
 import type { Handlers } from '../../wire/service.ts';
 import { createContainer } from '../containers/container-create.ts';
 import { removeContainer } from '../containers/container-remove.ts';
 import { startContainer } from '../containers/container-start.ts';
-import { containerStatus, listContainers, streamContainers } from '../containers/container-status.ts';
+import { StatsReader } from '../containers/container-stats.ts';
+import {
+  batchSize,
+  containerStatus,
+  listContainers,
+  streamContainers,
+} from '../containers/container-status.ts';
 import { stopContainer } from '../containers/container-stop.ts';
+import { requireRunning } from '../containers/container-streams.ts';
+import { updateContainer } from '../containers/container-update.ts';
 import { execSync } from '../containers/exec-sync.ts';
+import { inCri } from '../cri-context.ts';
 import { removePod } from './pod-remove.ts';
 import { runPod } from './pod-run.ts';
 import { listPods, podStatus, streamPods } from './pod-status.ts';
@@ -17,9 +27,10 @@ import type { CriWorld } from './world.ts';
 
 /** `isReady` from when recovery has finished. */
 export function podHandlers(
-  world: CriWorld,
+  { world, streams }: { readonly world: CriWorld; readonly streams: StreamManager },
   isReady: () => boolean,
 ): Pick<Handlers<typeof RuntimeService>, PodCall> {
+  const stats = new StatsReader(world);
   const requireReady = (): void => {
     if (!isReady()) throw unavailable('server is not initialized yet');
   };
@@ -66,11 +77,43 @@ export function podHandlers(
     listContainers: once((_ctx, { filter }) => ({ containers: listContainers(world, filter) })),
     streamContainers: streamed((_ctx, { filter }) => streamContainers(world, filter)),
     execSync: once((ctx, request) => execSync(world, ctx, request)),
+    updateContainerResources: once(async (ctx, request) => {
+      await updateContainer(world, ctx, request);
+      return {};
+    }),
+    reopenContainerLog: once(async (ctx, { containerId }) => {
+      await streams.reopenLog(inCri(ctx), { containerId: requireRunning(world, containerId).id });
+      return {};
+    }),
+    containerStats: once(async (ctx, { containerId }) => ({
+      stats: await stats.container(ctx, containerId),
+    })),
+    listContainerStats: once(async (ctx, { filter }) => ({ stats: await stats.containers(ctx, filter) })),
+    streamContainerStats: streamed(async function* (ctx, { filter }) {
+      for (const containerStats of batches(await stats.containers(ctx, filter))) yield { containerStats };
+    }),
+    podSandboxStats: once(async (ctx, { podSandboxId }) => ({ stats: await stats.pod(ctx, podSandboxId) })),
+    listPodSandboxStats: once(async (ctx, { filter }) => ({ stats: await stats.pods(ctx, filter) })),
+    streamPodSandboxStats: streamed(async function* (ctx, { filter }) {
+      for (const podSandboxStats of batches(await stats.pods(ctx, filter))) yield { podSandboxStats };
+    }),
     getContainerEvents: streamed((ctx) => world.events.subscribe(ctx)),
   };
 }
 
+function* batches<Item>(items: Item[]): Generator<Item[], void> {
+  for (let at = 0; at < items.length; at += batchSize) yield items.slice(at, at + batchSize);
+}
+
 type PodCall =
+  | 'updateContainerResources'
+  | 'reopenContainerLog'
+  | 'containerStats'
+  | 'listContainerStats'
+  | 'streamContainerStats'
+  | 'podSandboxStats'
+  | 'listPodSandboxStats'
+  | 'streamPodSandboxStats'
   | 'runPodSandbox'
   | 'podSandboxStatus'
   | 'listPodSandbox'

@@ -30,6 +30,8 @@ export interface CriWorld {
   readonly snapshotter: (name: string) => Snapshotter;
   /** By runtime handler. */
   readonly snapshotterOf: (handler: string) => string;
+  /** Directory of a snapshotter. */
+  readonly snapshotterRoot: (name: string) => string;
   readonly images: ImageIndex;
   readonly pull: (ctx: Context, image: string, handler: string) => Promise<unknown>;
   readonly network: PodNetwork;

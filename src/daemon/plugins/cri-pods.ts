@@ -6,6 +6,7 @@ import { ContainerdError, canceled } from '../../base/errors.ts';
 import { KeyedLock } from '../../base/keyed-lock.ts';
 import type { EventExchange } from '../../core/events/event-exchange.ts';
 import type { MetadataStore } from '../../core/metadata/metadata.ts';
+import type { StreamManager } from '../../core/runtime/streams/stream-manager.ts';
 import type { TaskManager } from '../../core/runtime/task-manager.ts';
 import { ContainerFiles } from '../../cri/containers/container.ts';
 import { ContainerEvents } from '../../cri/containers/container-events.ts';
@@ -29,7 +30,7 @@ import type { Platform } from '../../platform/platform.ts';
 
 export interface PodPluginDependencies {
   readonly metadata: MetadataStore;
-  readonly tasks: TaskManager;
+  readonly tasks: TaskManager & StreamManager;
   readonly events: EventExchange;
   readonly platform: Platform;
   readonly index: ImageIndex;
@@ -40,6 +41,7 @@ export interface PodPluginDependencies {
 export interface PodPluginOptions {
   readonly settings: CriSettings;
   readonly snapshotterOf: (handler: string) => string;
+  readonly snapshotterRoot: (name: string) => string;
   readonly sandboxImage: string;
   readonly rootDir: string;
   readonly stateDir: string;
@@ -55,7 +57,7 @@ export class PodPlugin implements AsyncDisposable {
   #recovery: Promise<void> | undefined;
 
   constructor(ctx: Context, dependencies: PodPluginDependencies, options: PodPluginOptions) {
-    const { settings, rootDir, stateDir, sandboxImage, snapshotterOf } = options;
+    const { settings, rootDir, stateDir, sandboxImage, snapshotterOf, snapshotterRoot } = options;
     const { metadata, tasks, platform, index, features, pull, events } = dependencies;
     const directories = networkDirectories(settings);
     this.#directories = [...directories.values()];
@@ -68,6 +70,7 @@ export class PodPlugin implements AsyncDisposable {
       tasks,
       snapshotter: (name) => metadata.snapshotter(name),
       snapshotterOf,
+      snapshotterRoot,
       images: index,
       pull,
       network: networkOf(platform, settings, { directories, rootDir }),
@@ -95,7 +98,7 @@ export class PodPlugin implements AsyncDisposable {
       tempRoot: path.join(stateDir, 'mounts'),
       stateDir,
     };
-    this.handlers = podHandlers(this.#world, () => this.#recovered);
+    this.handlers = podHandlers({ world: this.#world, streams: tasks }, () => this.#recovered);
   }
 
   /** Begins; the calls on pods are answered when it has ended. */

@@ -119,13 +119,14 @@ export function cri(dependencies: BuiltinDependencies): Plugin[] {
           config.snapshotter
         );
       };
+      const rootOf = (name: string): string =>
+        pluginRecords().find(({ type, id }) => type === snapshotterType.type && id === name)?.exports[
+          'root'
+        ] ?? path.join(configuration.daemon.rootDir, pluginId({ ...snapshotterType, id: name }));
       const fsInfo = new ImageFsInfo({
         snapshotters: usedSnapshotters(get(snapshotsNoun), {
           names: ['', ...settings.handlers.keys()].map(snapshotterOf),
-          rootOf: (name) =>
-            pluginRecords().find(({ type, id }) => type === snapshotterType.type && id === name)?.exports[
-              'root'
-            ] ?? path.join(configuration.daemon.rootDir, pluginId({ ...snapshotterType, id: name })),
+          rootOf,
         }),
         walkEveryMs: config.statsPeriodMs,
       });
@@ -163,6 +164,7 @@ export function cri(dependencies: BuiltinDependencies): Plugin[] {
         {
           settings,
           snapshotterOf,
+          snapshotterRoot: rootOf,
           sandboxImage: config.sandboxImage,
           rootDir: rootDir(),
           stateDir: stateDir(),

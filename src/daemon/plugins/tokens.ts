@@ -15,6 +15,7 @@ import type { NriGate } from '../../core/nri/nri-gate.ts';
 import type { PluginToken, PluginTypeToken } from '../../core/plugins/plugin.ts';
 import type { TaskEventExchange } from '../../core/runtime/loss/task-events.ts';
 import type { ShimProgram } from '../../core/runtime/shims/foreign-shim.ts';
+import type { StreamManager as ProcessStreamManager } from '../../core/runtime/streams/stream-manager.ts';
 import type { TaskManager } from '../../core/runtime/task-manager.ts';
 import type { SandboxStore } from '../../core/sandboxes/sandbox-store.ts';
 import type { Snapshotter } from '../../core/snapshots/snapshotter.ts';
@@ -43,7 +44,10 @@ export const sandboxStore: PluginToken<SandboxStore> = {
   id: 'local',
 };
 
-export const taskManager: PluginToken<TaskManager> = { type: 'io.containerd.runtime.v2', id: 'task' };
+export const taskManager: PluginToken<TaskManager & ProcessStreamManager> = {
+  type: 'io.containerd.runtime.v2',
+  id: 'task',
+};
 /** How the built-in shim is run, and its directory. */
 export const shimManager: PluginToken<{
   readonly program: ShimProgram;
