@@ -1,4 +1,5 @@
 /** Tasks: the manager of shims and the task manager over it. */
+import { chmodSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { version } from '../../base/version.ts';
@@ -45,6 +46,9 @@ export function runtime({ platform, configuration }: BuiltinDependencies): Plugi
       const { containers, content } = get(metadata);
       const events = get(eventExchange);
       const { directory } = get(shimManager);
+      const state = stateDir();
+      // Root of a user namespace has to pass to its bundle, which keeps others out by itself.
+      chmodSync(state, 0o711);
       const daemon = {
         grpcAddress: configuration.address,
         ttrpcAddress: `${configuration.address}.ttrpc`,
@@ -63,7 +67,7 @@ export function runtime({ platform, configuration }: BuiltinDependencies): Plugi
         },
         {
           root: rootDir(),
-          state: stateDir(),
+          state,
           shimDirectory: directory,
           shim: program,
           sharing: configuration.daemon.shimSharing,
