@@ -195,7 +195,7 @@ describe('start', () => {
 
   it('warns of an unknown key once', async () => {
     const args = flags();
-    writeFileSync(path.join(folder, 'config.toml'), "version = 4\ncolour = 'red'\n");
+    writeFileSync(path.join(folder, 'config.toml'), `version = 4\ncolour = 'red'\n${withoutNri}`);
     await using daemon = new GantrydProcess(args);
     await daemon.logged(ready);
     assert.equal(daemon.log.match(/unknown key colour is ignored/g)?.length, 1);
