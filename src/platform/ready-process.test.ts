@@ -29,8 +29,8 @@ async function start(t: TestContext, script: string, signal = AbortSignal.timeou
   return { pid, spawned, processes: platform.processes };
 }
 
-test('one that closes the pipe is ready, and goes on', async (t) => {
-  const { pid, spawned, processes } = await start(t, 'exec 3>&-; exec sleep 1000');
+test('one that says so is ready, and goes on', async (t) => {
+  const { pid, spawned, processes } = await start(t, 'echo ready >&3; exec 3>&-; exec sleep 1000');
   assert.equal(await pid, spawned);
   assert.ok(processes.isAlive(spawned));
 });

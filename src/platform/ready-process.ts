@@ -1,6 +1,7 @@
 /**
- * Starts a process that goes on in the background, and waits until it says that it serves: by closing the pipe that it
- * has as descriptor 3, after it wrote there what went wrong, or nothing. So nobody has to ask it again and again.
+ * Starts a process that goes on in the background, and waits until it says that it serves: it writes `readyWord`, or what
+ * went wrong, to the pipe that it has as descriptor 3, and closes it. So nobody has to ask it again and again. One that
+ * ends closes the pipe as well, before it can be seen to have ended.
  */
 import { closeSync } from 'node:fs';
 import { raceSignal } from '../base/bounded-wait.ts';
@@ -9,6 +10,8 @@ import { joinCgroup } from './cgroups/join-cgroup.ts';
 import { makePipe } from './pipe.ts';
 import type { Platform, StdioTarget } from './platform.ts';
 import { SIGKILL } from './signals.ts';
+
+export const readyWord = 'ready\n';
 
 export interface ReadyProcessDependencies {
   readonly platform: Pick<Platform, 'files' | 'mounts' | 'processes'>;
@@ -46,9 +49,9 @@ export async function spawnUntilReady(
     try {
       request.onSpawned?.(pid);
       if (request.cgroup !== '') joinCgroup(platform.mounts.list(), request.cgroup, pid);
-      const problem = await textOf(reader, signal);
-      if (problem !== '') throw unavailable(problem);
-      if (!processes.isAlive(pid)) throw unavailable('it ended as soon as it was started; see its log');
+      const said = await textOf(reader, signal);
+      if (said === '') throw unavailable('it ended as soon as it was started; see its log');
+      if (said !== readyWord) throw unavailable(said);
       processes.setOomScoreAdjust(pid, request.oomScoreAdjust);
       return pid;
     } catch (error) {

@@ -6,6 +6,7 @@ import { closeSync, fstatSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Logger } from '../base/logger.ts';
 import { saveCompileCache } from '../platform/compile-cache.ts';
+import { readyWord } from '../platform/ready-process.ts';
 import { giveBackAtRest } from '../platform/rest.ts';
 import { selectPlatform } from '../platform/select.ts';
 import { connectTtrpc } from '../wire/ttrpc/client.ts';
@@ -84,7 +85,7 @@ function tellReady(problem: string): void {
   try {
     // Started by hand there is no such descriptor, or it is something of Node's own.
     if (!fstatSync(readyFd).isFIFO()) return;
-    if (problem !== '') writeSync(readyFd, problem);
+    writeSync(readyFd, problem === '' ? readyWord : problem);
     closeSync(readyFd);
   } catch {
     // The starter has gone.
