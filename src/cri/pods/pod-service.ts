@@ -19,15 +19,23 @@ import { requireRunning } from '../containers/container-streams.ts';
 import { updateContainer } from '../containers/container-update.ts';
 import { execSync } from '../containers/exec-sync.ts';
 import { inCri } from '../cri-context.ts';
+import type { StreamingServer } from '../streaming/streaming-server.ts';
 import { removePod } from './pod-remove.ts';
 import { runPod } from './pod-run.ts';
 import { listPods, podStatus, streamPods } from './pod-status.ts';
 import { stopPod } from './pod-stop.ts';
 import type { CriWorld } from './world.ts';
 
+export interface PodHandlerDependencies {
+  readonly world: CriWorld;
+  readonly streams: StreamManager;
+  /** Errors: Unavailable. */
+  readonly server: () => StreamingServer;
+}
+
 /** `isReady` from when recovery has finished. */
 export function podHandlers(
-  { world, streams }: { readonly world: CriWorld; readonly streams: StreamManager },
+  { world, streams, server }: PodHandlerDependencies,
   isReady: () => boolean,
 ): Pick<Handlers<typeof RuntimeService>, PodCall> {
   const stats = new StatsReader(world);
@@ -77,6 +85,25 @@ export function podHandlers(
     listContainers: once((_ctx, { filter }) => ({ containers: listContainers(world, filter) })),
     streamContainers: streamed((_ctx, { filter }) => streamContainers(world, filter)),
     execSync: once((ctx, request) => execSync(world, ctx, request)),
+    exec: once((_ctx, { containerId, cmd, tty, stdin, stdout, stderr }) => ({
+      url: server().exec({
+        containerId: requireRunning(world, containerId).id,
+        cmd,
+        tty,
+        stdin,
+        stdout,
+        stderr,
+      }),
+    })),
+    attach: once((_ctx, { containerId, tty, stdin, stdout, stderr }) => ({
+      url: server().attach({
+        containerId: requireRunning(world, containerId).id,
+        tty,
+        stdin,
+        stdout,
+        stderr,
+      }),
+    })),
     updateContainerResources: once(async (ctx, request) => {
       await updateContainer(world, ctx, request);
       return {};
@@ -106,6 +133,8 @@ function* batches<Item>(items: Item[]): Generator<Item[], void> {
 }
 
 type PodCall =
+  | 'exec'
+  | 'attach'
   | 'updateContainerResources'
   | 'reopenContainerLog'
   | 'containerStats'

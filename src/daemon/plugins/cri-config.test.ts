@@ -6,7 +6,7 @@ import { TomlConfigTable, type TomlRecord } from '../../core/plugins/config-tabl
 import type { ConfigTable } from '../../core/plugins/plugin.ts';
 import { unpackAny } from '../../wire/any.ts';
 import { OptionsSchema } from '../../wire/gen/containerd/types/runc/options/oci_pb.js';
-import { readCriImages, readCriRuntime } from './cri-config.ts';
+import { readCriImages, readCriRuntime, readCriStreaming } from './cri-config.ts';
 
 const tableOf = (text: string): TomlConfigTable =>
   new TomlConfigTable(parse(text) as TomlRecord, { path: 'plugins.cri', fileOf: () => 'config.toml' });
@@ -71,6 +71,17 @@ void describe('settings of the CRI', () => {
         const settings = read(table);
         assert.deepEqual(read(tableOf(stringify(table.effective()))), settings);
       }
+  });
+
+  void it('the streaming server listens on the loopback by default, and its port is text', () => {
+    const settings = readCriStreaming(tableOf(''));
+    assert.deepEqual([settings.host, settings.port], ['127.0.0.1', 0]);
+    assert.equal(readCriStreaming(tableOf('stream_server_port = "10010"')).port, 10_010);
+    for (const text of ['http', '65536', '-1', ''])
+      assert.throws(
+        () => readCriStreaming(tableOf(`stream_server_port = "${text}"`)),
+        /stream_server_port: must be a port as text/,
+      );
   });
 
   void it('a snapshotter for each handler, as older configurations are migrated', () => {

@@ -14,6 +14,7 @@ import type {
   PodSettings,
   RuntimeHandler,
 } from '../../cri/settings.ts';
+import type { StreamingServerOptions } from '../../cri/streaming/streaming-server.ts';
 import { packAny } from '../../wire/any.ts';
 import { OptionsSchema } from '../../wire/gen/containerd/types/runc/options/oci_pb.js';
 
@@ -164,6 +165,19 @@ function readCni(table: ConfigTable): CniSettings {
     confDir,
     binDirs,
     maxConfNum: atLeast(0, table, 'max_conf_num', 1),
+  };
+}
+
+/** Of the service itself. The port is text, as in containerd. Errors: InvalidArgument. */
+export function readCriStreaming(table: ConfigTable): StreamingServerOptions {
+  const text = table.string('stream_server_port', '0');
+  const port = /^[0-9]{1,5}$/.test(text) ? Number(text) : Number.NaN;
+  if (!(port <= 65_535))
+    throw table.wrong('stream_server_port', `must be a port as text, not ${JSON.stringify(text)}`);
+  return {
+    host: table.string('stream_server_address', '127.0.0.1'),
+    port,
+    idleMs: readTimeout(table, 'stream_idle_timeout', limits.criStreamIdleMs),
   };
 }
 

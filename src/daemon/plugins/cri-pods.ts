@@ -2,7 +2,7 @@
 import { readdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { type Context, withSignal } from '../../base/context.ts';
-import { ContainerdError, canceled } from '../../base/errors.ts';
+import { ContainerdError, canceled, unavailable } from '../../base/errors.ts';
 import { KeyedLock } from '../../base/keyed-lock.ts';
 import type { EventExchange } from '../../core/events/event-exchange.ts';
 import type { MetadataStore } from '../../core/metadata/metadata.ts';
@@ -10,6 +10,7 @@ import type { StreamManager } from '../../core/runtime/streams/stream-manager.ts
 import type { TaskManager } from '../../core/runtime/task-manager.ts';
 import { ContainerFiles } from '../../cri/containers/container.ts';
 import { ContainerEvents } from '../../cri/containers/container-events.ts';
+import { ContainerStreams } from '../../cri/containers/container-streams.ts';
 import { watchOom } from '../../cri/containers/oom-watch.ts';
 import type { ImageIndex } from '../../cri/image-index.ts';
 import { AttachmentStore } from '../../cri/network/attachment-store.ts';
@@ -26,6 +27,7 @@ import { recover } from '../../cri/pods/recovery.ts';
 import type { CriWorld } from '../../cri/pods/world.ts';
 import type { RuntimeFeatures } from '../../cri/runtime-features.ts';
 import type { CriSettings } from '../../cri/settings.ts';
+import { StreamingServer, type StreamingServerOptions } from '../../cri/streaming/streaming-server.ts';
 import type { Platform } from '../../platform/platform.ts';
 
 export interface PodPluginDependencies {
@@ -53,6 +55,8 @@ export class PodPlugin implements AsyncDisposable {
   readonly #events: EventExchange;
   readonly #directories: readonly NetworkDirectory[];
   readonly #ending = new AbortController();
+  readonly #streams: ContainerStreams;
+  #server: StreamingServer | undefined;
   #recovered = false;
   #recovery: Promise<void> | undefined;
 
@@ -98,7 +102,24 @@ export class PodPlugin implements AsyncDisposable {
       tempRoot: path.join(stateDir, 'mounts'),
       stateDir,
     };
-    this.handlers = podHandlers({ world: this.#world, streams: tasks }, () => this.#recovered);
+    this.handlers = podHandlers(
+      {
+        world: this.#world,
+        streams: tasks,
+        server: () => {
+          if (this.#server === undefined) throw unavailable('the streaming server does not listen');
+          return this.#server;
+        },
+      },
+      () => this.#recovered,
+    );
+    this.#streams = new ContainerStreams({ world: this.#world, streams: tasks });
+  }
+
+  /** Where exec and attach go. Errors: FailedPrecondition when the address cannot be had. */
+  async listen(options: StreamingServerOptions): Promise<void> {
+    const { log } = this.#world.background;
+    this.#server = await StreamingServer.listen({ log, runtime: this.#streams }, options);
   }
 
   /** Begins; the calls on pods are answered when it has ended. */
@@ -118,6 +139,7 @@ export class PodPlugin implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#ending.abort(canceled('the daemon stops'));
+    await this.#server?.[Symbol.asyncDispose]();
     await this.#recovery;
     for (const directory of this.#directories) directory[Symbol.dispose]();
   }

@@ -7,7 +7,6 @@ import { failedPrecondition } from '../../base/errors.ts';
 import { KeyedLock } from '../../base/keyed-lock.ts';
 import { limits } from '../../base/limits.ts';
 import { version } from '../../base/version.ts';
-import { noConfig } from '../../core/plugins/config-table.ts';
 import { pluginId } from '../../core/plugins/graph.ts';
 import type { Plugin } from '../../core/plugins/plugin.ts';
 import { runtimeInfo } from '../../core/runtime/shims/runtime-info.ts';
@@ -25,7 +24,7 @@ import { hostPlatform } from '../../oci/platform.ts';
 import { jsonTypeUrls, packAny, unpackAny, unpackJson } from '../../wire/any.ts';
 import { RuntimeInfoSchema, RuntimeRequestSchema } from '../../wire/gen/containerd/types/introspection_pb.js';
 import { PullImageRequestSchema } from '../../wire/gen/runtime/v1/image_pb.js';
-import { type CriImagesConfig, readCriImages, readCriRuntime } from './cri-config.ts';
+import { type CriImagesConfig, readCriImages, readCriRuntime, readCriStreaming } from './cri-config.ts';
 import { PodPlugin } from './cri-pods.ts';
 import { definePlugin } from './define-plugin.ts';
 import type { BuiltinDependencies } from './dependencies.ts';
@@ -105,8 +104,8 @@ export function cri(dependencies: BuiltinDependencies): Plugin[] {
       taskManager.type,
       eventExchange.type,
     ],
-    config: noConfig,
-    init: ({ ctx, get, meta, rootDir, stateDir, onStop }) => {
+    config: readCriStreaming,
+    init: async ({ ctx, config: streaming, get, meta, rootDir, stateDir, onStop }) => {
       const { index, facts, locks, config, isPinned } = get(criImages);
       const settings = get(criRuntime);
       const { content, images: store } = get(metadata);
@@ -171,7 +170,10 @@ export function cri(dependencies: BuiltinDependencies): Plugin[] {
         },
       );
       onStop(pods);
-      if (dependencies.leaveAsFound !== true) pods.recover();
+      if (dependencies.leaveAsFound !== true) {
+        await pods.listen(streaming);
+        pods.recover();
+      }
       const places = {
         containerdRootDir: configuration.daemon.rootDir,
         containerdEndpoint: configuration.address,
