@@ -1,7 +1,7 @@
 /** A daemon with pods: an image from Debian's registry for them and for their containers, and a bridge when wanted. */
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { MessageInitShape } from '@bufbuild/protobuf';
@@ -84,6 +84,17 @@ conf_dir = "${dir}/net.d"
     await this.daemon.start();
     await this.#connection[Symbol.asyncDispose]();
     this.#connection = connectGrpc(this.daemon.address);
+  }
+
+  /** Plugins of pods fail until the result is called: the directory of addresses cannot be used. */
+  async breakNetwork(): Promise<() => Promise<void>> {
+    const [from, aside] = [join(this.#dir, 'ipam'), join(this.#dir, 'ipam.aside')];
+    await rename(from, aside);
+    await writeFile(from, '');
+    return async () => {
+      await rm(from);
+      await rename(aside, from);
+    };
   }
 
   async runPod(name: string, more: PodWords = {}, runtimeHandler = ''): Promise<string> {

@@ -95,6 +95,39 @@ void describe('the CRI: pods with a network, and a killed daemon', { concurrency
     await lab.assertNothingLeft();
   });
 
+  void it('a container that takes more memory than it may is told as OOMKilled', async () => {
+    const podSandboxId = await lab.runPod('oom');
+    const containerId = await lab.create(
+      podSandboxId,
+      'main',
+      ['sh', '-c', 'x=xxxxxxxx; while :; do x=$x$x; done'],
+      {
+        linux: { resources: { memoryLimitInBytes: 16n * 1024n * 1024n } },
+      },
+    );
+    await lab.runtime.startContainer({ containerId });
+    const status = async () => (await lab.runtime.containerStatus({ containerId })).status ?? assert.fail();
+    await until('it has ended', async () => (await status()).state === ContainerState.CONTAINER_EXITED);
+    await until('the reason is known', async () => (await status()).reason === 'OOMKilled');
+    assert.equal((await status()).exitCode, 137);
+    await lab.restart();
+    await ready();
+    assert.equal((await status()).reason, 'OOMKilled');
+    await lab.runtime.removePodSandbox({ podSandboxId });
+  });
+
+  void it('a pod whose plugins cannot take its network back is told of, and can be removed all the same', async () => {
+    const podSandboxId = await lab.runPod('stuck');
+    const undo = await lab.breakNetwork();
+    await assert.rejects(lab.runtime.stopPodSandbox({ podSandboxId }), /disconnect eth0 of pod/);
+    await lab.runtime.removePodSandbox({ podSandboxId });
+    await undo();
+    assert.match(await lab.daemon.log(), /the network of a removed pod is left for later/);
+    await lab.restart();
+    await ready();
+    await lab.assertNothingLeft();
+  });
+
   void it('killed while pods and containers are made, it takes away what nobody was told of', async () => {
     const told: string[] = [];
     for (let round = 0; round < 4; round += 1) {

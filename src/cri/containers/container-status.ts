@@ -68,9 +68,8 @@ export function statusMessage(container: CriContainer): StatusMessage {
   };
 }
 
-function reasonOf({ progress, oomKilled }: CriContainer): string {
+function reasonOf({ progress }: CriContainer): string {
   if (progress.reason !== '') return progress.reason;
-  if (oomKilled) return 'OOMKilled';
   return progress.exitCode === 0 ? 'Completed' : 'Error';
 }
 

@@ -13,6 +13,8 @@ const deleteMs = 60_000;
 /** Nobody knows how it ended. */
 export const lostEnd = { exitCode: 255, reason: 'Unknown' } as const;
 
+const oomKilled = { reason: 'OOMKilled' } as const;
+
 /** From now on, until it ends or the daemon does. */
 export function watchContainer(world: CriWorld, container: CriContainer): void {
   container.ended = watch(world, container);
@@ -40,19 +42,35 @@ export function finish(
   end: Pick<ContainerProgress, 'exitCode' | 'finishedAt'> &
     Partial<Pick<ContainerProgress, 'reason' | 'message'>>,
 ): void {
-  container.progress = { ...container.progress, ...end, pid: 0 };
-  try {
-    world.containerFiles.save(container.id, container.progress);
-  } catch (error) {
-    world.background.log.warn(
-      { container: container.id, error: messageOf(error) },
-      'could not write down how a container ended',
-    );
-  }
+  container.progress = {
+    ...container.progress,
+    ...end,
+    pid: 0,
+    ...(container.oomKilled && end.reason === undefined && oomKilled),
+  };
+  write(world, container);
   announce(world, ContainerEventType.CONTAINER_STOPPED_EVENT, {
     podId: container.record.podId,
     containerId: container.id,
   });
+}
+
+/** Of one that has ended already. */
+export function recordOom(world: CriWorld, container: CriContainer): void {
+  if (container.progress.reason !== '') return;
+  container.progress = { ...container.progress, ...oomKilled };
+  write(world, container);
+}
+
+function write(world: CriWorld, { id, progress }: CriContainer): void {
+  try {
+    world.containerFiles.save(id, progress);
+  } catch (error) {
+    world.background.log.warn(
+      { container: id, error: messageOf(error) },
+      'could not write down how a container ended',
+    );
+  }
 }
 
 async function dropTask(world: CriWorld, ctx: NamespacedContext, { id }: CriContainer): Promise<void> {

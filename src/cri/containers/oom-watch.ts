@@ -5,6 +5,7 @@ import { unpackAny } from '../../wire/any.ts';
 import { TaskOOMSchema } from '../../wire/gen/containerd/events/task_pb.js';
 import { inCri } from '../cri-context.ts';
 import { type CriWorld, messageOf } from '../pods/world.ts';
+import { recordOom } from './container-watch.ts';
 
 /** Until the daemon stops. */
 export function watchOom(world: CriWorld, events: Pick<EventExchange, 'subscribe'>): void {
@@ -14,7 +15,10 @@ export function watchOom(world: CriWorld, events: Pick<EventExchange, 'subscribe
     for await (const { event } of heard) {
       const { containerId } = unpackAny(TaskOOMSchema, event);
       const container = world.containers.find(containerId);
-      if (container?.id === containerId) container.oomKilled = true;
+      if (container?.id !== containerId) continue;
+      container.oomKilled = true;
+      // Told after the end, it belongs to what was written down of it; else the end writes it.
+      if (container.progress.finishedAt > 0n) recordOom(world, container);
     }
   };
   listen().catch((error: unknown) => {
