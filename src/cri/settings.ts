@@ -59,6 +59,8 @@ export interface PodNetworkSettings {
   readonly setupSerially: boolean;
   readonly ipPreference: IpPreference;
   readonly internalLoopback: boolean;
+  /** Path of what UpdateRuntimeConfig fills in; "" for none. */
+  readonly confTemplate: string;
 }
 
 export interface CniSettings {

@@ -49,6 +49,7 @@ export class CriLab implements AsyncDisposable {
     await mkdir(join(dir, 'net.d'));
     if (options.bridge !== undefined)
       await writeFile(join(dir, 'net.d/10-net.conflist'), JSON.stringify(bridgeOf(options.bridge, dir)));
+    await writeFile(join(dir, 'template'), template);
     const registry = await startRegistry(['busybox']);
     const pause = `${registry.host}/pods/pause:1`;
     await makePause(dir, { from: registry.reference('busybox'), to: pause });
@@ -60,6 +61,7 @@ restrict_oom_score_adj = true
 netns_mounts_under_state_dir = true
 [plugins."io.containerd.cri.v1.runtime".cni]
 conf_dir = "${dir}/net.d"
+conf_template = "${dir}/template"
 `,
     });
     const lab = new CriLab({ daemon, registry, dir }, options);
@@ -174,6 +176,12 @@ conf_dir = "${dir}/net.d"
     await rm(this.#dir, { recursive: true, force: true });
   }
 }
+
+const template = JSON.stringify({
+  cniVersion: '1.0.0',
+  name: 'templated',
+  plugins: [{ type: 'bridge', ipam: { type: 'host-local', subnet: '{{.PodCIDR}}' } }],
+});
 
 const bridgeOf = (bridge: string, dir: string): object => ({
   cniVersion: '1.0.0',

@@ -220,4 +220,18 @@ void describe('the CRI: pods and containers', { concurrency: 1 }, () => {
     stop.abort();
     await listening;
   });
+
+  void it('the range of the node makes a network of the template', async () => {
+    const ready = async (): Promise<boolean> => {
+      const { status } = await lab.runtime.status({});
+      return status?.conditions.find(({ type }) => type === 'NetworkReady')?.status === true;
+    };
+    assert.equal(await ready(), false);
+    await lab.runtime.updateRuntimeConfig({});
+    assert.equal(await ready(), false);
+    await lab.runtime.updateRuntimeConfig({ runtimeConfig: { networkConfig: { podCidr: '10.251.8.0/24' } } });
+    assert.equal(await ready(), true);
+    const { info } = await lab.runtime.status({ verbose: true });
+    assert.match(info['cniconfig'] ?? '', /10\.251\.8\.0\/24/);
+  });
 });

@@ -29,13 +29,15 @@ import type { CriWorld } from './world.ts';
 export interface PodHandlerDependencies {
   readonly world: CriWorld;
   readonly streams: StreamManager;
+  /** `conf_template` with the node's range of addresses. Errors: NotFound, InvalidArgument. */
+  readonly fillTemplate: (podCidr: string) => Promise<void>;
   /** Errors: Unavailable. */
   readonly server: () => StreamingServer;
 }
 
 /** `isReady` from when recovery has finished. */
 export function podHandlers(
-  { world, streams, server }: PodHandlerDependencies,
+  { world, streams, server, fillTemplate }: PodHandlerDependencies,
   isReady: () => boolean,
 ): Pick<Handlers<typeof RuntimeService>, PodCall> {
   const stats = new StatsReader(world);
@@ -104,6 +106,10 @@ export function podHandlers(
         stderr,
       }),
     })),
+    updateRuntimeConfig: once(async (_ctx, { runtimeConfig }) => {
+      await fillTemplate(runtimeConfig?.networkConfig?.podCidr ?? '');
+      return {};
+    }),
     updateContainerResources: once(async (ctx, request) => {
       await updateContainer(world, ctx, request);
       return {};
@@ -133,6 +139,7 @@ function* batches<Item>(items: Item[]): Generator<Item[], void> {
 }
 
 type PodCall =
+  | 'updateRuntimeConfig'
   | 'exec'
   | 'attach'
   | 'updateContainerResources'

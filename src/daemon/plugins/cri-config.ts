@@ -132,6 +132,7 @@ function readPodNetwork(table: ConfigTable): PodNetworkSettings {
     setupSerially: table.boolean('setup_serially', false),
     ipPreference: preference,
     internalLoopback: table.boolean('use_internal_loopback', false),
+    confTemplate: absolute(table, 'conf_template', ''),
   };
 }
 

@@ -19,6 +19,7 @@ import { CniPlugins } from '../../cri/network/cni-plugin.ts';
 import { NetworkDirectory } from '../../cri/network/network-directory.ts';
 import { PodNamespaces } from '../../cri/network/pod-namespaces.ts';
 import { PodNetwork } from '../../cri/network/pod-network.ts';
+import { writeTemplateConfig } from '../../cri/network/template-config.ts';
 import { readHostFacts } from '../../cri/pods/host-facts.ts';
 import { IdIndex, ReservedNames } from '../../cri/pods/id-index.ts';
 import { PodFileStore } from '../../cri/pods/pod-files.ts';
@@ -106,6 +107,11 @@ export class PodPlugin implements AsyncDisposable {
       {
         world: this.#world,
         streams: tasks,
+        fillTemplate: async (podCidr) => {
+          const template = settings.podNetwork.confTemplate;
+          const directory = directories.get('');
+          if (directory !== undefined) await writeTemplateConfig(directory, { template, podCidr });
+        },
         server: () => {
           if (this.#server === undefined) throw unavailable('the streaming server does not listen');
           return this.#server;
