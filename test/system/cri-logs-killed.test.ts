@@ -11,11 +11,7 @@ import { until } from '../../src/testing/until.ts';
 import { assertNumbered, linesOf, numberedLines } from '../support/log-lines.ts';
 import { ShimLab } from '../support/shim-lab.ts';
 
-/** It once waited for ever, on a quiet machine, and why is not found yet: it must not hold up the other tests. */
-const isAsked = process.env['GANTRY_LOG_KILLS'] === '1';
-const skip = isAsked
-  ? needsRoot('it runs containers by runc')
-  : 'waited for ever once in several runs: GANTRY_LOG_KILLS=1 runs it';
+const skip = needsRoot('it runs containers by runc');
 const lines = 500_000;
 const logBytes = lines * 150;
 
