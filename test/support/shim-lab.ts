@@ -21,6 +21,7 @@ import { makeSpec } from '../../src/oci/default-spec.ts';
 import type { Announced } from '../../src/oci/shim-state.ts';
 import { makePipe } from '../../src/platform/pipe.ts';
 import type { Platform } from '../../src/platform/platform.ts';
+import { readyWord } from '../../src/platform/ready-process.ts';
 import { selectPlatform } from '../../src/platform/select.ts';
 import { loadContainer } from '../../src/shim/bundle/state-file.ts';
 import { makeBusyboxRoot } from '../../src/testing/busybox-root.ts';
@@ -148,7 +149,8 @@ export class ShimLab implements AsyncDisposable {
     closeSync(ready.writeFd);
     const chunks: Buffer[] = [];
     for await (const chunk of pipeReader(ready.readFd)) chunks.push(chunk as Buffer);
-    if (chunks.length > 0) throw new Error(`the shim did not start: ${Buffer.concat(chunks).toString()}`);
+    const said = Buffer.concat(chunks).toString();
+    if (said !== readyWord) throw new Error(`the shim did not start: ${said}`);
     this.#connection = await connectTtrpc(join(shim, 'sock'), { namespace });
   }
 
